@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/answer.h"
+
+#include "base/clock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Enough for a score's float and for microseconds in a timing of ten seconds. */
+#define REAL_DIGITS 7
+
+static const char *const media_types[] = {
+    [ANSWER_JSON] = "application/json",
+    [ANSWER_NDJSON] = "application/x-ndjson",
+    [ANSWER_CSV] = "text/csv",
+};
+
+const char *answer_media_type(enum answer_format format) { return media_types[format]; }
+
+static struct bytes trim(struct bytes text)
+{
+    while (text.size > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
+        text = (struct bytes){text.data + 1, text.size - 1};
+    while (text.size > 0 && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t'))
+        text.size--;
+    return text;
+}
+
+/* Take the part before `separator` off `rest`. */
+static struct bytes take_until(struct bytes *rest, char separator)
+{
+    const uint8_t *end = memchr(rest->data, separator, rest->size);
+    struct bytes part = {rest->data, end != NULL ? (size_t)(end - rest->data) : rest->size};
+    size_t used = part.size + (end != NULL);
+    *rest = (struct bytes){rest->data + used, rest->size - used};
+    return trim(part);
+}
+
+static double quality(struct bytes parameters)
+{
+    while (parameters.size > 0) {
+        struct bytes one = take_until(&parameters, ';');
+        if (one.size > 2 && one.size < 8 && (one.data[0] | 32) == 'q' && one.data[1] == '=') {
+            char text[8] = "";
+            memcpy(text, one.data + 2, one.size - 2);
+            return strtod(text, NULL);
+        }
+    }
+    return 1;
+}
+
+static bool media_range_matches(struct bytes range, const char *media_type)
+{
+    size_t family = (size_t)(strchr(media_type, '/') - media_type) + 1;
+    if (bytes_equal(range, bytes_of("*/*")) || bytes_equal_nocase(range, bytes_of(media_type)))
+        return true;
+    return range.size == family + 1 && range.data[family] == '*' &&
+           memcmp(range.data, media_type, family) == 0;
+}
+
+enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struct error *err)
+{
+    *ret_format = ANSWER_JSON;
+    if (accept.data == NULL || accept.size == 0)
+        return RC_OK;
+    double best = 0;
+    while (accept.size > 0) {
+        struct bytes parameters = take_until(&accept, ',');
+        if (parameters.size == 0)
+            continue;
+        struct bytes range = take_until(&parameters, ';');
+        double q = quality(parameters);
+        for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++)
+            if (q > best && media_range_matches(range, media_types[format])) {
+                best = q;
+                *ret_format = format;
+            }
+    }
+    if (best > 0)
+        return RC_OK;
+    return error_set(err, RC_NOT_ACCEPTABLE, "Accept allows none of %s, %s, %s",
+                     media_types[ANSWER_JSON], media_types[ANSWER_NDJSON], media_types[ANSWER_CSV]);
+}
+
+static void hex(const uint8_t *octets, size_t count, char *into)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < count; i++) {
+        into[2 * i] = digits[octets[i] >> 4];
+        into[2 * i + 1] = digits[octets[i] & 15];
+    }
+    into[2 * count] = '\0';
+}
+
+/* Milliseconds with three decimals. */
+static json_t *milliseconds(uint64_t ns) { return json_real(round((double)ns / 1e3) / 1e3); }
+
+static json_t *prediction(const struct work_request *request, const struct work_result *result)
+{
+    const struct predict_task *task = &result->task;
+    char id[ID_TEXT_SIZE];
+    char created_at[CLOCK_TEXT_SIZE];
+    char sha256[65];
+    id_text(result->id, id);
+    clock_wall_text(request->finished_ms, created_at);
+    hex(task->sha256, sizeof(task->sha256), sha256);
+    json_t *classes = json_array();
+    for (uint32_t i = 0; i < task->top_count; i++)
+        json_array_append_new(classes,
+                              json_pack("{s:i, s:s, s:f}", "class_id", (int)task->top[i].class_id,
+                                        "label", model_label(request->model, task->top[i].class_id),
+                                        "score", (double)task->top[i].score));
+    json_t *image = json_pack("{s:s, s:s, s:i, s:i}", "sha256", sha256, "format",
+                              image_format_text(task->info.format), "width",
+                              (int)image_upright_width(&task->info), "height",
+                              (int)image_upright_height(&task->info));
+    json_t *timing =
+        json_pack("{s:o, s:o, s:o, s:o, s:o}", "queue", milliseconds(task->timing.queue_ns),
+                  "decode", milliseconds(task->timing.decode_ns), "fit",
+                  milliseconds(task->timing.fit_ns), "infer", milliseconds(task->timing.infer_ns),
+                  "total", milliseconds(request->finished_ns - request->submitted_ns));
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "model",
+                     model_name(request->model), "version", model_version(request->model),
+                     "created_at", created_at, "predictions", classes, "image", image, "timing_ms",
+                     timing);
+}
+
+json_t *answer_problem(enum rc rc, const char *detail, const char *request_id, const char *instance)
+{
+    char type[48];
+    (void)snprintf(type, sizeof(type), "/problems/%s", rc_slug(rc));
+    /* A detail may quote what a client sent; jansson refuses what is not UTF-8. */
+    json_t *text = json_string(detail[0] != '\0' ? detail : rc_text(rc));
+    if (text == NULL)
+        text = json_string(rc_text(rc));
+    return json_pack("{s:s, s:s, s:i, s:o, s:s*, s:s*}", "type", type, "title", rc_text(rc),
+                     "status", rc_http_status(rc), "detail", text, "instance", instance,
+                     "request_id", request_id);
+}
+
+json_t *answer_result(const struct work_request *request, const struct work_result *result)
+{
+    if (result->task.rc == RC_OK)
+        return prediction(request, result);
+    char id[ID_TEXT_SIZE];
+    id_text(request->id, id);
+    return answer_problem(result->task.rc, result->task.err.text, id, NULL);
+}
+
+static int append(const char *data, size_t size, void *into)
+{
+    return buf_append(into, (struct bytes){(const uint8_t *)data, size}) == RC_OK ? 0 : -1;
+}
+
+enum rc answer_dump(const json_t *value, struct buf *into)
+{
+    if (value == NULL || json_dump_callback(value, append, into,
+                                            JSON_COMPACT | JSON_PRESERVE_ORDER |
+                                                JSON_REAL_PRECISION(REAL_DIGITS)) != 0)
+        return RC_NO_MEMORY;
+    return buf_append(into, bytes_of("\n"));
+}
+
+static enum rc dump_result(const struct work_request *request, uint32_t index, struct buf *into)
+{
+    json_t *value = answer_result(request, &request->results[index]);
+    enum rc rc = answer_dump(value, into);
+    json_decref(value);
+    return rc;
+}
+
+static enum rc csv_field(const char *text, struct buf *into)
+{
+    if (strpbrk(text, ",\"\r\n") == NULL)
+        return buf_append(into, bytes_of(text));
+    enum rc rc = buf_append(into, bytes_of("\""));
+    for (const char *at = text; *at != '\0' && rc == RC_OK; at++)
+        rc = buf_printf(into, "%s%c", *at == '"' ? "\"" : "", *at);
+    return rc == RC_OK ? buf_append(into, bytes_of("\"")) : rc;
+}
+
+enum rc answer_csv_head(const char *key_name, struct buf *into)
+{
+    return buf_printf(into, "%s,rank,class_id,label,score,problem\r\n", key_name);
+}
+
+enum rc answer_csv_rows(const char *key, const struct work_request *request,
+                        const struct work_result *result, struct buf *into)
+{
+    const struct predict_task *task = &result->task;
+    enum rc rc = RC_OK;
+    if (task->rc != RC_OK) {
+        rc = csv_field(key, into);
+        if (rc == RC_OK)
+            rc = buf_append(into, bytes_of(",,,,,"));
+        if (rc == RC_OK)
+            rc = csv_field(task->err.text[0] ? task->err.text : rc_text(task->rc), into);
+        return rc == RC_OK ? buf_append(into, bytes_of("\r\n")) : rc;
+    }
+    for (uint32_t i = 0; i < task->top_count && rc == RC_OK; i++) {
+        rc = csv_field(key, into);
+        if (rc == RC_OK)
+            rc = buf_printf(into, ",%u,%u,", i + 1, task->top[i].class_id);
+        if (rc == RC_OK)
+            rc = csv_field(model_label(request->model, task->top[i].class_id), into);
+        if (rc == RC_OK)
+            rc = buf_printf(into, ",%.*g,\r\n", REAL_DIGITS, (double)task->top[i].score);
+    }
+    return rc;
+}
+
+enum rc answer_print(enum answer_format format, const struct work_request *request, bool several,
+                     struct buf *into)
+{
+    enum rc rc = RC_OK;
+    if (format == ANSWER_JSON && !several)
+        return dump_result(request, 0, into);
+    if (format == ANSWER_JSON) {
+        json_t *results = json_array();
+        for (uint32_t i = 0; i < request->image_count; i++)
+            json_array_append_new(results, answer_result(request, &request->results[i]));
+        json_t *whole = json_pack("{s:o}", "results", results);
+        rc = answer_dump(whole, into);
+        json_decref(whole);
+        return rc;
+    }
+    if (format == ANSWER_CSV)
+        rc = answer_csv_head("id", into);
+    for (uint32_t i = 0; i < request->image_count && rc == RC_OK; i++) {
+        char id[ID_TEXT_SIZE];
+        id_text(request->results[i].id, id);
+        rc = format == ANSWER_CSV ? answer_csv_rows(id, request, &request->results[i], into)
+                                  : dump_result(request, i, into);
+    }
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * answer.h - predictions and problems as JSON, NDJSON and CSV.
+ *
+ * The HTTP API and the command line write the same objects.
+ */
+#ifndef API_ANSWER_H
+#define API_ANSWER_H
+#include "work/work.h"
+
+#include <jansson.h>
+
+enum answer_format { ANSWER_JSON, ANSWER_NDJSON, ANSWER_CSV };
+const char *answer_media_type(enum answer_format format);
+/* By an Accept header (data NULL: none was sent). NOT_ACCEPTABLE names what there is. */
+NODISCARD enum rc answer_choose(struct bytes accept, enum answer_format *ret_format,
+                                struct error *err);
+
+/* A picture's prediction, or its problem. NULL: out of memory. */
+json_t *answer_result(const struct work_request *request, const struct work_result *result);
+/* RFC 9457. `instance` may be NULL. */
+json_t *answer_problem(enum rc rc, const char *detail, const char *request_id,
+                       const char *instance);
+/* The whole answer; `several` wraps JSON into {"results": [...]}. */
+NODISCARD enum rc answer_print(enum answer_format format, const struct work_request *request,
+                               bool several, struct buf *into);
+/* Compact JSON and a line feed. */
+NODISCARD enum rc answer_dump(const json_t *value, struct buf *into);
+
+/* CSV (RFC 4180): one row for each class, or one with the problem. `key` is the first column. */
+NODISCARD enum rc answer_csv_head(const char *key_name, struct buf *into);
+NODISCARD enum rc answer_csv_rows(const char *key, const struct work_request *request,
+                                  const struct work_result *result, struct buf *into);
+#endif

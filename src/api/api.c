@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api.c - from the HTTP server's callbacks to the routes and back. */
+#include "api/exchange.h"
+
+#include "base/clock.h"
+#include "telemetry/log.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT_SIZE_MAX 256u
+#define ANSWER_SIZE_MAX  (64u << 20)
+#define SMALL_BODY_MAX   4096u /* ignored on a GET, as RFC 9110 allows a client to send one */
+#define RETRY_AFTER_TEXT "1"
+
+static struct exchange *exchange_open(struct api *api, struct http_request *http)
+{
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    if (exchange == NULL)
+        return NULL;
+    exchange->api = api;
+    exchange->http = http;
+    exchange->id = id_new(clock_wall_ms());
+    for (size_t i = 0; i < PATH_PARAMETER_MAX; i++)
+        exchange->segments[i].size_max = SEGMENT_SIZE_MAX;
+    exchange->parameters.model.size_max = SEGMENT_SIZE_MAX;
+    exchange->parameters.version.size_max = SEGMENT_SIZE_MAX;
+    http_set_context(http, exchange);
+    return exchange;
+}
+
+static void exchange_free(struct exchange *exchange)
+{
+    for (size_t i = 0; i < PATH_PARAMETER_MAX; i++)
+        buf_done(&exchange->segments[i]);
+    buf_done(&exchange->parameters.model);
+    buf_done(&exchange->parameters.version);
+    work_request_free(atomic_load(&exchange->work));
+    free(exchange->decoded);
+    free(exchange);
+}
+
+static void add_header(struct http_response *response, const char *name, const char *value)
+{
+    response->headers[response->header_count++] = (struct http_header){name, value};
+}
+
+void exchange_answer(struct exchange *exchange, int status, const char *content_type,
+                     struct buf *body)
+{
+    char id[ID_TEXT_SIZE];
+    id_text(exchange->id, id);
+    struct http_response response = {.status = status, .content_type = content_type, .body = *body};
+    *body = (struct buf){0};
+    add_header(&response, "X-Request-Id", id);
+    add_header(&response, "X-Content-Type-Options", "nosniff");
+    if (content_type != NULL)
+        add_header(&response, "Cache-Control", "no-store");
+    http_respond(exchange->http, &response);
+}
+
+void exchange_answer_json(struct exchange *exchange, int status, json_t *value)
+{
+    struct buf body = BUF_INIT(ANSWER_SIZE_MAX);
+    enum rc rc = answer_dump(value, &body);
+    json_decref(value);
+    if (rc == RC_OK) {
+        exchange_answer(exchange, status, answer_media_type(ANSWER_JSON), &body);
+        return;
+    }
+    buf_done(&body);
+    exchange_fail(exchange, rc, NULL);
+}
+
+static void fail_with_allow(struct exchange *exchange, enum rc rc, const struct error *err,
+                            const char *allow)
+{
+    char id[ID_TEXT_SIZE];
+    id_text(exchange->id, id);
+    exchange->rc = rc;
+    const char *detail = err != NULL ? err->text : "";
+    (void)snprintf(exchange->detail, sizeof(exchange->detail), "%s", detail);
+    struct bytes path = http_path(exchange->http);
+    char instance[SEGMENT_SIZE_MAX] = "";
+    if (path.size > 0 && path.size < sizeof(instance))
+        memcpy(instance, path.data, path.size);
+    struct http_response response = {.status = rc_http_status(rc),
+                                     .content_type = "application/problem+json",
+                                     .body = BUF_INIT(16 * 1024)};
+    json_t *problem = answer_problem(rc, detail, id, instance[0] != '\0' ? instance : NULL);
+    /* Out of memory here: the status alone must do. */
+    if (answer_dump(problem, &response.body) != RC_OK)
+        response.content_type = NULL;
+    json_decref(problem);
+    add_header(&response, "X-Request-Id", id);
+    add_header(&response, "X-Content-Type-Options", "nosniff");
+    add_header(&response, "Cache-Control", "no-store");
+    if (rc_retryable(rc) && rc_http_status(rc) == 503)
+        add_header(&response, "Retry-After", RETRY_AFTER_TEXT);
+    if (allow[0] != '\0')
+        add_header(&response, "Allow", allow);
+    http_respond(exchange->http, &response);
+}
+
+void exchange_fail(struct exchange *exchange, enum rc rc, const struct error *err)
+{
+    fail_with_allow(exchange, rc, err, "");
+}
+
+/* What the route's body may hold: a raw picture is bounded more tightly than a whole request. */
+static size_t body_max(const struct exchange *exchange)
+{
+    const struct api_config *config = &exchange->api->config;
+    if (exchange->route->body == BODY_NONE)
+        return SMALL_BODY_MAX;
+    struct bytes type = http_header(exchange->http, "content-type");
+    static const char *const wrapped[] = {"multipart/", "application/json"};
+    for (size_t i = 0; i < sizeof(wrapped) / sizeof(wrapped[0]); i++) {
+        size_t size = strlen(wrapped[i]);
+        if (type.size >= size &&
+            bytes_equal_nocase((struct bytes){type.data, size}, bytes_of(wrapped[i])))
+            return config->body_max;
+    }
+    return config->image_max;
+}
+
+static enum rc on_headers(struct api *api, struct http_request *http, enum route_port port,
+                          size_t *ret_body_max, struct error *err)
+{
+    struct exchange *exchange = exchange_open(api, http);
+    if (exchange == NULL)
+        return error_set(err, RC_NO_MEMORY, "no memory for another request; try again later");
+    char allow[64];
+    enum rc rc = route_find(exchange, port, allow, sizeof(allow), err);
+    if (rc == RC_OK)
+        *ret_body_max = body_max(exchange);
+    return rc;
+}
+
+static enum rc public_headers(void *ctx, struct http_request *http, size_t *ret_body_max,
+                              struct error *err)
+{
+    return on_headers(ctx, http, PORT_PUBLIC, ret_body_max, err);
+}
+
+static enum rc admin_headers(void *ctx, struct http_request *http, size_t *ret_body_max,
+                             struct error *err)
+{
+    return on_headers(ctx, http, PORT_ADMIN, ret_body_max, err);
+}
+
+static void on_request(void *ctx, struct http_request *http)
+{
+    (void)ctx;
+    struct exchange *exchange = http_context(http);
+    exchange->route->handler(exchange);
+}
+
+static void on_gone(void *ctx, struct http_request *http)
+{
+    (void)ctx;
+    struct exchange *exchange = http_context(http);
+    if (exchange == NULL)
+        return;
+    atomic_store(&exchange->gone, true);
+    struct work_request *work = atomic_load(&exchange->work);
+    if (work != NULL)
+        work_cancel(work);
+}
+
+static void on_refuse(struct api *api, struct http_request *http, enum route_port port, enum rc rc,
+                      const struct error *err)
+{
+    struct exchange *exchange = http_context(http);
+    if (exchange == NULL)
+        exchange = exchange_open(api, http);
+    if (exchange == NULL) {
+        struct http_response bare = {.status = rc_http_status(rc)};
+        http_respond(http, &bare);
+        return;
+    }
+    char allow[64] = "";
+    if (rc == RC_METHOD)
+        rc = route_find(exchange, port, allow, sizeof(allow), NULL);
+    fail_with_allow(exchange, rc, err, allow);
+}
+
+static void public_refuse(void *ctx, struct http_request *http, enum rc rc, const struct error *err)
+{
+    on_refuse(ctx, http, PORT_PUBLIC, rc, err);
+}
+
+static void admin_refuse(void *ctx, struct http_request *http, enum rc rc, const struct error *err)
+{
+    on_refuse(ctx, http, PORT_ADMIN, rc, err);
+}
+
+static json_t *text_of(struct bytes text)
+{
+    return json_stringn((const char *)text.data, text.size);
+}
+
+static json_t *work_fields(const struct work_request *work)
+{
+    uint64_t queue_ns = 0;
+    uint64_t infer_ns = 0;
+    uint32_t failed_count = 0;
+    for (uint32_t i = 0; i < work->image_count; i++) {
+        const struct predict_task *task = &work->results[i].task;
+        queue_ns = task->timing.queue_ns > queue_ns ? task->timing.queue_ns : queue_ns;
+        infer_ns = task->timing.infer_ns > infer_ns ? task->timing.infer_ns : infer_ns;
+        failed_count += task->rc != RC_OK;
+    }
+    return json_pack("{s:s*, s:s*, s:i, s:i, s:f, s:f}", "model",
+                     work->model != NULL ? model_name(work->model) : NULL, "version",
+                     work->model != NULL ? model_version(work->model) : NULL, "images",
+                     (int)work->image_count, "failed", (int)failed_count, "queue_ms_max",
+                     round((double)queue_ns / 1e3) / 1e3, "infer_ms_max",
+                     round((double)infer_ns / 1e3) / 1e3);
+}
+
+static void log_access(const struct exchange *exchange)
+{
+    const struct http_request *http = exchange->http;
+    char id[ID_TEXT_SIZE];
+    id_text(exchange->id, id);
+    uint64_t duration_us = (clock_monotonic_ns() - http_started_ns(http)) / 1000;
+    json_t *line =
+        json_pack("{s:s, s:o*, s:o*, s:s*, s:i, s:I, s:I, s:f, s:s}", "request_id", id, "method",
+                  text_of(http_method(http)), "path", text_of(http_path(http)), "route",
+                  exchange->route != NULL ? exchange->route->path : NULL, "status",
+                  http_status_sent(http), "bytes_in", (json_int_t)http_bytes_received(http),
+                  "bytes_out", (json_int_t)http_bytes_sent(http), "duration_ms",
+                  (double)duration_us / 1000, "peer", http_peer(http));
+    if (exchange->rc != RC_OK)
+        (void)json_object_update_new(
+            line,
+            json_pack("{s:s, s:s*}", "problem", rc_slug(exchange->rc), "detail", exchange->detail));
+    const struct work_request *work = atomic_load(&exchange->work);
+    if (work != NULL && work->model != NULL)
+        (void)json_object_update_new(line, work_fields(work));
+    log_event(rc_http_status(exchange->rc) == 500 ? LOG_ERROR : LOG_INFO, "access", line);
+}
+
+static void on_finished(void *ctx, struct http_request *http)
+{
+    struct api *api = ctx;
+    struct exchange *exchange = http_context(http);
+    if (exchange == NULL)
+        return;
+    if (api->config.access_log && log_wants(LOG_INFO))
+        log_access(exchange);
+    exchange_free(exchange);
+}
+
+const struct http_handler api_public_handler = {
+    .headers = public_headers,
+    .request = on_request,
+    .gone = on_gone,
+    .refuse = public_refuse,
+    .finished = on_finished,
+};
+const struct http_handler api_admin_handler = {
+    .headers = admin_headers,
+    .request = on_request,
+    .gone = on_gone,
+    .refuse = admin_refuse,
+    .finished = on_finished,
+};
+
+enum rc api_open(const struct api_config *config, struct api **ret_api, struct error *err)
+{
+    struct api *api = calloc(1, sizeof(*api));
+    if (api == NULL)
+        return error_set(err, RC_NO_MEMORY, "no memory for the API");
+    api->config = *config;
+    enum rc rc = reader_open(api, err);
+    if (rc != RC_OK) {
+        free(api);
+        return rc;
+    }
+    *ret_api = api;
+    return RC_OK;
+}
+
+void api_drain(struct api *api) { atomic_store(&api->draining, true); }
+
+void api_free(struct api *api)
+{
+    if (api == NULL)
+        return;
+    reader_close(api);
+    free(api);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * api.h - the HTTP resources: what /v1 and the health paths mean, over net/http.h.
+ *
+ * One file for each resource, one row for each method and path in routes.def. It parses and
+ * formats; pictures are worked on behind work_submit().
+ *
+ * Threads: the handlers run on the server's loop threads and never block.
+ */
+#ifndef API_API_H
+#define API_API_H
+#include "net/http.h"
+#include "work/work.h"
+
+struct api;
+
+struct api_config {
+    struct work *work;
+    const struct model_repository *repository;
+    size_t body_max;     /* of a request with several pictures, or in base64 */
+    size_t image_max;    /* of a picture sent as it is */
+    uint32_t images_max; /* in one request */
+    uint32_t top_k;      /* when the request does not say */
+    uint32_t request_timeout_ms;
+    bool access_log;
+};
+
+NODISCARD enum rc api_open(const struct api_config *config, struct api **ret_api,
+                           struct error *err);
+/* What http_config.handler and .ctx take: one for the public port, one for the admin port. */
+extern const struct http_handler api_public_handler;
+extern const struct http_handler api_admin_handler;
+/* /readyz says no from now on; requests are still served. */
+void api_drain(struct api *api);
+/* Every request must have been finished. NULL is fine. */
+void api_free(struct api *api);
+#endif

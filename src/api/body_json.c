@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * body_json.c - {"image": base64} or {"images": [base64, ...]}, with the parameters beside it. */
+#include "api/exchange.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A tree of small values takes twenty times its text: the marks outside strings bound it. */
+#define MARK_COUNT_MAX 4096u
+
+/* The quote that ends the string which begins at `at`; NULL: none does. */
+static const uint8_t *string_end(const uint8_t *at, const uint8_t *end)
+{
+    for (const uint8_t *from = at + 1;;) {
+        const uint8_t *quote = memchr(from, '"', (size_t)(end - from));
+        if (quote == NULL)
+            return NULL;
+        const uint8_t *slash = quote;
+        while (slash > from && slash[-1] == '\\')
+            slash--;
+        if ((quote - slash) % 2 == 0)
+            return quote;
+        from = quote + 1;
+    }
+}
+
+static enum rc check_marks(struct bytes body, struct error *err)
+{
+    size_t count = 0;
+    const uint8_t *end = body.data + body.size;
+    for (const uint8_t *at = body.data; at < end; at++) {
+        if (*at == ',' || *at == ':' || *at == '[' || *at == '{')
+            count++;
+        /* A picture is one memchr: base64 has neither quotes nor backslashes. */
+        if (*at == '"' && (at = string_end(at, end)) == NULL)
+            break;
+    }
+    if (count <= MARK_COUNT_MAX)
+        return RC_OK;
+    return error_set(err, RC_TOO_LARGE,
+                     "the JSON has over %u values; it needs one for each picture", MARK_COUNT_MAX);
+}
+
+/* "data:image/png;base64,....": what browsers make of a file. */
+static struct bytes without_data_url(struct bytes text)
+{
+    if (text.size < 5 || memcmp(text.data, "data:", 5) != 0)
+        return text;
+    const uint8_t *comma = memchr(text.data, ',', text.size < 200 ? text.size : 200);
+    if (comma == NULL)
+        return text;
+    size_t used = (size_t)(comma - text.data) + 1;
+    return (struct bytes){comma + 1, text.size - used};
+}
+
+/* Decode `text` to `into`, which has room for 3/4 of it. */
+static enum rc decode(EVP_ENCODE_CTX *context, struct bytes text, uint8_t *into, size_t *ret_size)
+{
+    int body_size = 0;
+    int tail_size = 0;
+    if (text.size > INT32_MAX)
+        return RC_TOO_LARGE;
+    EVP_DecodeInit(context);
+    if (EVP_DecodeUpdate(context, into, &body_size, text.data, (int)text.size) < 0 ||
+        EVP_DecodeFinal(context, into + body_size, &tail_size) < 0)
+        return RC_INVALID;
+    *ret_size = (size_t)body_size + (size_t)tail_size;
+    return RC_OK;
+}
+
+static enum rc set_parameter(struct exchange *exchange, const char *name, const json_t *value,
+                             struct error *err)
+{
+    char text[64];
+    struct bytes as_text = bytes_of(text);
+    if (json_is_string(value))
+        as_text =
+            (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)};
+    else if (json_is_integer(value))
+        as_text.size =
+            (size_t)snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        as_text.size = (size_t)snprintf(text, sizeof(text), "%.17g", json_real_value(value));
+    else
+        return error_set(err, RC_INVALID, "'%.40s' must be text or a number", name);
+    return parameter_set(&exchange->parameters, bytes_of(name), as_text, err);
+}
+
+/* All members but the pictures; the pictures' value in `*ret_pictures`. */
+static enum rc read_members(struct exchange *exchange, json_t *root, json_t **ret_pictures,
+                            struct error *err)
+{
+    const char *name = NULL;
+    json_t *value = NULL;
+    *ret_pictures = NULL;
+    json_object_foreach(root, name, value)
+    {
+        bool one = strcmp(name, "image") == 0;
+        if (!one && strcmp(name, "images") != 0) {
+            enum rc rc = set_parameter(exchange, name, value, err);
+            if (rc != RC_OK)
+                return rc;
+            continue;
+        }
+        if (*ret_pictures != NULL)
+            return error_set(err, RC_INVALID, "send 'image' or 'images', not both");
+        if (one ? !json_is_string(value) : !json_is_array(value))
+            return error_set(err, RC_INVALID, "'%s' must be %s", name,
+                             one ? "a picture in base64" : "a list of pictures in base64");
+        *ret_pictures = value;
+        exchange->several = !one;
+    }
+    if (*ret_pictures == NULL)
+        return error_set(err, RC_INVALID, "the object has no 'image': a picture in base64");
+    return RC_OK;
+}
+
+static const json_t *picture_at(const json_t *pictures, size_t index)
+{
+    return json_is_array(pictures) ? json_array_get(pictures, index) : pictures;
+}
+
+static enum rc decode_all(struct exchange *exchange, const json_t *pictures,
+                          struct work_request *work, struct error *err)
+{
+    size_t text_size = 0;
+    for (size_t i = 0; i < work->image_count; i++)
+        text_size += json_string_length(picture_at(pictures, i));
+    /* OpenSSL writes whole groups of three, and asks for no more than three bytes for four
+     * characters. */
+    exchange->decoded = malloc(text_size / 4 * 3 + 3 * (size_t)work->image_count + 64);
+    EVP_ENCODE_CTX *context = EVP_ENCODE_CTX_new();
+    enum rc rc = RC_OK;
+    if (exchange->decoded == NULL || context == NULL)
+        rc = error_set(err, RC_NO_MEMORY, "no memory for the pictures; try again later");
+    uint8_t *into = exchange->decoded;
+    for (size_t i = 0; i < work->image_count && rc == RC_OK; i++) {
+        const json_t *picture = picture_at(pictures, i);
+        struct bytes text = {(const uint8_t *)json_string_value(picture),
+                             json_string_length(picture)};
+        size_t size = 0;
+        if (text.data == NULL || decode(context, without_data_url(text), into, &size) != RC_OK) {
+            rc =
+                error_set(err, RC_INVALID, "picture %zu is not base64 (RFC 4648, with padding)", i);
+            break;
+        }
+        if (size == 0) {
+            rc = error_set(err, RC_INVALID, "picture %zu is empty", i);
+            break;
+        }
+        work->results[i].task.file = (struct bytes){into, size};
+        into += size;
+    }
+    EVP_ENCODE_CTX_free(context);
+    return rc;
+}
+
+static enum rc read_object(struct exchange *exchange, json_t *root, struct work_request **ret_work,
+                           struct error *err)
+{
+    json_t *pictures = NULL;
+    enum rc rc = read_members(exchange, root, &pictures, err);
+    if (rc != RC_OK)
+        return rc;
+    size_t count = json_is_array(pictures) ? json_array_size(pictures) : 1;
+    uint32_t images_max = exchange->api->config.images_max;
+    if (count == 0 || count > images_max)
+        return error_set(err, count == 0 ? RC_INVALID : RC_TOO_LARGE,
+                         "%zu pictures in one request; 1 to %u are accepted", count, images_max);
+    struct work_request *work = work_request_open((uint32_t)count, exchange->parameters.top_k);
+    if (work == NULL)
+        return error_set(err, RC_NO_MEMORY, "no memory for the request; try again later");
+    rc = decode_all(exchange, pictures, work, err);
+    if (rc != RC_OK) {
+        work_request_free(work);
+        return rc;
+    }
+    *ret_work = work;
+    return RC_OK;
+}
+
+enum rc body_json_read(struct exchange *exchange, struct work_request **ret_work, struct error *err)
+{
+    struct bytes body = http_body(exchange->http);
+    enum rc rc = check_marks(body, err);
+    if (rc != RC_OK)
+        return rc;
+    json_error_t where;
+    json_t *root = json_loadb((const char *)body.data, body.size, JSON_REJECT_DUPLICATES, &where);
+    if (root == NULL)
+        return error_set(err, RC_INVALID, "the body is not JSON: line %d, column %d: %.100s",
+                         where.line, where.column, where.text);
+    rc = json_is_object(root)
+             ? read_object(exchange, root, ret_work, err)
+             : error_set(err, RC_INVALID, "the body must be an object with 'image' or 'images'");
+    json_decref(root);
+    return rc;
+}

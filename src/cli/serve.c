@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * serve.c - `imago serve`: builds the server from its settings, runs it, takes it down in order. */
+#include "api/api.h"
+#include "cli/cli.h"
+#include "cli/models_dir.h"
+
+#include "base/clock.h"
+#include "telemetry/log.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* From the bottom up, and taken down from the top. */
+struct serving {
+    const struct settings *settings;
+    struct engine *engine;
+    struct model_repository *repository;
+    struct predict *predict;
+    struct work *work;
+    struct api *api;
+    struct http_server *public_server;
+    struct http_server *admin_server;
+};
+
+static enum rc make_folder(const char *path, struct error *err)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return RC_OK;
+    return error_set(err, RC_UNAVAILABLE, "cannot create '%.150s': %s", path, strerror(errno));
+}
+
+static enum rc open_models(struct serving *serving, struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    char cache[PATH_MAX];
+    char models[PATH_MAX];
+    enum rc rc = models_dir_find(settings->models, models, err);
+    if (rc == RC_OK)
+        rc = make_folder(settings->data, err);
+    if (rc == RC_OK && snprintf(cache, sizeof(cache), "%s/cache", settings->data) >= PATH_MAX)
+        rc = error_set(err, RC_INVALID, "--data: the path is over %d characters", PATH_MAX - 8);
+    if (rc == RC_OK)
+        rc = make_folder(cache, err);
+    struct engine_config engine = {.driver = settings->engine,
+                                   .cache_dir = cache,
+                                   .stream_count = settings->workers,
+                                   .threads_per_stream = settings->engine_threads};
+    if (rc == RC_OK)
+        rc = engine_open(&engine, &serving->engine, err);
+    struct model_repository_config repository = {
+        .dir = models, .default_name = settings->model, .batch_max = settings->batch};
+    if (rc == RC_OK)
+        rc = model_repository_open(&repository, serving->engine, &serving->repository, err);
+    return rc;
+}
+
+static enum rc open_work(struct serving *serving, struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    struct predict_config predict = {
+        .repository = serving->repository,
+        .limits = {.bytes_max = settings->image_size,
+                   .side_min = settings->image_side_min,
+                   .side_max = settings->image_side_max,
+                   .pixels_max = settings->image_pixels,
+                   .jpeg_scans_max = settings->jpeg_scans,
+                   .memory_max = settings->decode_memory},
+        .worker_count = settings->workers,
+        .queue_max = settings->queue,
+        .batch_max = settings->batch,
+    };
+    enum rc rc = predict_open(&predict, &serving->predict, err);
+    struct work_config work = {.predict = serving->predict, .repository = serving->repository};
+    return rc == RC_OK ? work_open(&work, &serving->work, err) : rc;
+}
+
+static enum rc open_server(struct serving *serving, const char *listen,
+                           const struct http_handler *handler, struct http_server **ret_server,
+                           struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    struct http_config http = {
+        .listen = listen,
+        .loop_count = settings->http_threads,
+        .connection_max = settings->connections,
+        .header_max = settings->header_size,
+        .body_memory_max = settings->body_memory,
+        .header_timeout_ms = settings->header_timeout,
+        .body_timeout_ms = settings->body_timeout,
+        .idle_timeout_ms = settings->idle_timeout,
+        .write_timeout_ms = settings->write_timeout,
+        .handler = handler,
+        .ctx = serving->api,
+    };
+    if (handler == &api_admin_handler)
+        http.loop_count = 1;
+    return http_server_open(&http, ret_server, err);
+}
+
+static enum rc open_edge(struct serving *serving, struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    struct api_config api = {
+        .work = serving->work,
+        .repository = serving->repository,
+        .body_max = settings->body_size,
+        .image_max = settings->image_size,
+        .images_max = settings->images_per_request,
+        .top_k = settings->top_k,
+        .request_timeout_ms = settings->request_timeout,
+        .access_log = settings->access_log,
+    };
+    enum rc rc = api_open(&api, &serving->api, err);
+    if (rc == RC_OK)
+        rc = open_server(serving, settings->listen, &api_public_handler, &serving->public_server,
+                         err);
+    if (rc == RC_OK && settings->admin_listen[0] != '\0')
+        rc = open_server(serving, settings->admin_listen, &api_admin_handler,
+                         &serving->admin_server, err);
+    return rc;
+}
+
+static void close_serving(struct serving *serving)
+{
+    http_server_free(serving->public_server);
+    http_server_free(serving->admin_server);
+    api_free(serving->api);
+    work_free(serving->work);
+    predict_free(serving->predict);
+    model_repository_free(serving->repository);
+    engine_free(serving->engine);
+}
+
+/* The next termination signal; 0 when `timeout_ms` passes first. */
+static int wait_signal(const sigset_t *signals, uint32_t timeout_ms)
+{
+    struct timespec timeout = {.tv_sec = timeout_ms / 1000,
+                               .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    int number = sigtimedwait(signals, NULL, &timeout);
+    return number > 0 ? number : 0;
+}
+
+/* RC_OK: every request was answered. A second signal ends the wait. */
+static enum rc drain(struct serving *serving, const sigset_t *signals)
+{
+    const struct settings *settings = serving->settings;
+    log_event(LOG_INFO, "draining",
+              json_pack("{s:i}", "connections",
+                        (int)http_server_connection_count(serving->public_server)));
+    api_drain(serving->api);
+    if (settings->drain_delay > 0 && wait_signal(signals, settings->drain_delay) != 0)
+        return RC_CANCELLED;
+    http_server_drain(serving->public_server, settings->drain_linger);
+    uint64_t until_ns = clock_monotonic_ns() + settings->drain_timeout * NS_PER_MS;
+    do {
+        if (http_server_wait(serving->public_server, 100))
+            return RC_OK;
+        if (wait_signal(signals, 0) != 0)
+            return RC_CANCELLED;
+    } while (clock_monotonic_ns() < until_ns);
+    return RC_TIMEOUT;
+}
+
+static void log_listening(const struct serving *serving)
+{
+    const struct model *model = NULL;
+    (void)!model_find(serving->repository, (struct bytes){0}, (struct bytes){0}, &model, NULL);
+    log_event(
+        LOG_INFO, "listening",
+        json_pack("{s:s, s:i, s:i, s:s, s:s, s:s}", "listen", serving->settings->listen, "port",
+                  (int)http_server_port(serving->public_server), "admin_port",
+                  serving->admin_server != NULL ? (int)http_server_port(serving->admin_server) : 0,
+                  "model", model_name(model), "version", model_version(model), "precision",
+                  precision_text(model_spec(model)->precision)));
+}
+
+static enum rc run(const struct settings *settings, struct error *err)
+{
+    /* Every thread inherits this mask: signals come to wait_signal() alone. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    struct serving serving = {.settings = settings};
+    enum rc rc = open_models(&serving, err);
+    if (rc == RC_OK)
+        rc = open_work(&serving, err);
+    if (rc == RC_OK)
+        rc = open_edge(&serving, err);
+    if (rc == RC_OK) {
+        log_listening(&serving);
+        int number = 0;
+        while (sigwait(&signals, &number) != 0)
+            ;
+        rc = drain(&serving, &signals);
+        log_event(rc == RC_OK ? LOG_INFO : LOG_ERROR, "stopped",
+                  json_pack("{s:b}", "drained", rc == RC_OK));
+        if (rc != RC_OK) {
+            /* Requests are still in work: nothing under them may be freed. */
+            log_close();
+            _exit(rc_exit_status(RC_INTERNAL));
+        }
+    }
+    close_serving(&serving);
+    return rc;
+}
+
+int cli_serve(int argc, char **argv)
+{
+    struct settings settings = {0};
+    struct config config;
+    struct error err = {0};
+    enum config_result result;
+    int rest = 0;
+    enum rc rc = config_load(&config, settings_rows, settings_count, &settings, argc, argv, true,
+                             &rest, &result, &err);
+    if (rc != RC_OK)
+        return cli_fail(&err);
+    enum log_level level = LOG_INFO;
+    if (result == CONFIG_HELP) {
+        config_done(&config);
+        return cli_help("serve [--SETTING VALUE ...]",
+                        "Serves predictions over HTTP until SIGTERM or SIGINT, then finishes what "
+                        "it accepted.",
+                        settings_rows, settings_count, true);
+    }
+    if (rest > 0)
+        rc = error_set(&err, RC_INVALID, "serve takes options only, not '%.60s'", argv[0]);
+    if (rc == RC_OK)
+        rc = log_level_parse(settings.log_level, &level);
+    if (rc == RC_OK)
+        rc = log_open(level, STDERR_FILENO, &err);
+    if (rc == RC_OK)
+        rc = run(&settings, &err);
+    log_close();
+    config_done(&config);
+    return rc == RC_OK ? 0 : cli_fail(&err);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "work/work.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct work {
+    struct work_config config;
+};
+
+struct work_request *work_request_open(uint32_t image_count, uint32_t top_k)
+{
+    assert(image_count > 0 && top_k > 0 && top_k <= PREDICT_TOP_K_MAX);
+    size_t results_size = image_count * sizeof(struct work_result);
+    size_t scores_size = (size_t)image_count * top_k * sizeof(struct class_score);
+    struct work_request *request = calloc(1, sizeof(*request) + results_size + scores_size);
+    if (request == NULL)
+        return NULL;
+    request->image_count = image_count;
+    request->top_k = top_k;
+    struct class_score *scores = (struct class_score *)&request->results[image_count];
+    for (uint32_t i = 0; i < image_count; i++) {
+        request->results[i].request = request;
+        request->results[i].task.top = scores + (size_t)i * top_k;
+    }
+    return request;
+}
+
+void work_request_free(struct work_request *request) { free(request); }
+
+enum rc work_open(const struct work_config *config, struct work **ret_work, struct error *err)
+{
+    struct work *work = calloc(1, sizeof(*work));
+    if (work == NULL)
+        return error_set(err, RC_NO_MEMORY, "no memory for the work");
+    work->config = *config;
+    *ret_work = work;
+    return RC_OK;
+}
+
+static void task_done(struct predict_task *task)
+{
+    struct work_result *result =
+        (struct work_result *)((char *)task - offsetof(struct work_result, task));
+    struct work_request *request = result->request;
+    if (atomic_fetch_sub(&request->pending_count, 1) != 1)
+        return;
+    request->finished_ns = clock_monotonic_ns();
+    request->finished_ms = clock_wall_ms();
+    request->done(request);
+}
+
+enum rc work_submit(struct work *work, struct work_request *request, struct error *err)
+{
+    assert(request->done != NULL);
+    enum rc rc = model_find(work->config.repository, request->model_name, request->model_version,
+                            &request->model, err);
+    if (rc != RC_OK)
+        return rc;
+    struct predict_task **tasks = calloc(request->image_count, sizeof(struct predict_task *));
+    if (tasks == NULL)
+        return error_set(err, RC_NO_MEMORY, "no memory for %u pictures", request->image_count);
+    for (uint32_t i = 0; i < request->image_count; i++) {
+        struct work_result *result = &request->results[i];
+        result->id = id_derive(request->id, i);
+        result->task.model = request->model;
+        result->task.top_k = request->top_k;
+        result->task.min_score = request->min_score;
+        result->task.deadline_ns = request->deadline_ns;
+        result->task.done = task_done;
+        tasks[i] = &result->task;
+    }
+    request->submitted_ns = clock_monotonic_ns();
+    atomic_store(&request->pending_count, request->image_count);
+    rc = predict_submit(work->config.predict, tasks, request->image_count, err);
+    free(tasks);
+    return rc;
+}
+
+void work_cancel(struct work_request *request)
+{
+    for (uint32_t i = 0; i < request->image_count; i++)
+        predict_cancel(&request->results[i].task);
+}
+
+void work_free(struct work *work) { free(work); }

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * work.h - work_submit(), the only door between the edges (HTTP, command line) and the work.
+ *
+ * A request is one or more pictures for one model. It ends exactly once, with one result for each
+ * picture in order: a prediction, or the reason why there is none.
+ *
+ * Threads: any; `done` runs on a worker thread and must not block.
+ * Ownership: a request belongs to the caller, who frees it after `done`.
+ */
+#ifndef WORK_WORK_H
+#define WORK_WORK_H
+#include "base/id.h"
+#include "predict/predict.h"
+
+struct work;
+
+struct work_config {
+    struct predict *predict;
+    const struct model_repository *repository;
+};
+
+struct work_request;
+
+/* One picture of a request. */
+struct work_result {
+    struct work_request *request;
+    struct id id; /* derived from the request's id and the index */
+    struct predict_task task;
+};
+
+struct work_request {
+    /* The caller fills these; the names are borrowed for the call of work_submit(), the pictures
+     * until `done`. */
+    struct id id;
+    struct bytes model_name;    /* empty: the default model */
+    struct bytes model_version; /* empty: the newest version */
+    float min_score;
+    uint64_t deadline_ns; /* monotonic; 0: none */
+    void (*done)(struct work_request *request);
+    void *ctx;
+
+    /* Filled by work. */
+    const struct model *model;
+    uint64_t submitted_ns;
+    uint64_t finished_ns;
+    uint64_t finished_ms; /* wall clock: the answer's created_at */
+
+    /* Set by work_request_open(). */
+    uint32_t top_k;
+    uint32_t image_count;
+    atomic_uint pending_count; /* private */
+    struct work_result results[];
+};
+
+/* Room for `image_count` pictures and the `top_k` best classes of each, in one allocation. NULL:
+ * out of memory. */
+struct work_request *work_request_open(uint32_t image_count, uint32_t top_k);
+void work_request_free(struct work_request *request); /* NULL is fine */
+
+NODISCARD enum rc work_open(const struct work_config *config, struct work **ret_work,
+                            struct error *err);
+/* Errors: NOT_FOUND (model or version), BUSY, DRAINING, TOO_LARGE; then `done` is not called. After
+ * RC_OK it is, exactly once, perhaps before this returns. */
+NODISCARD enum rc work_submit(struct work *work, struct work_request *request, struct error *err);
+/* Best effort, any time between work_submit() and work_request_free(). */
+void work_cancel(struct work_request *request);
+void work_free(struct work *work); /* NULL is fine */
+#endif
