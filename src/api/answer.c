@@ -51,13 +51,17 @@ static double quality(struct bytes parameters)
     return 1;
 }
 
-static bool media_range_matches(struct bytes range, const char *media_type)
+/* How closely a media range names the type: 3 the type itself, 2 its family, 1 everything, 0 not. */
+static int media_range_fit(struct bytes range, const char *media_type)
 {
     size_t family = (size_t)(strchr(media_type, '/') - media_type) + 1;
-    if (bytes_equal(range, bytes_of("*/*")) || bytes_equal_nocase(range, bytes_of(media_type)))
-        return true;
-    return range.size == family + 1 && range.data[family] == '*' &&
-           memcmp(range.data, media_type, family) == 0;
+    if (bytes_equal_nocase(range, bytes_of(media_type)))
+        return 3;
+    if (range.size == family + 1 && range.data[family] == '*' &&
+        bytes_equal_nocase((struct bytes){range.data, family},
+                           (struct bytes){(const uint8_t *)media_type, family}))
+        return 2;
+    return bytes_equal(range, bytes_of("*/*")) ? 1 : 0;
 }
 
 enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struct error *err)
@@ -65,19 +69,29 @@ enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struc
     *ret_format = ANSWER_JSON;
     if (accept.data == NULL || accept.size == 0)
         return RC_OK;
-    double best = 0;
+    /* The closest range decides about a type, wherever it stands (RFC 9110, section 12.5.1). */
+    double qualities[ANSWER_CSV + 1] = {0};
+    int fits[ANSWER_CSV + 1] = {0};
     while (accept.size > 0) {
         struct bytes parameters = take_until(&accept, ',');
         if (parameters.size == 0)
             continue;
         struct bytes range = take_until(&parameters, ';');
         double q = quality(parameters);
-        for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++)
-            if (q > best && media_range_matches(range, media_types[format])) {
-                best = q;
-                *ret_format = format;
+        for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++) {
+            int fit = media_range_fit(range, media_types[format]);
+            if (fit > fits[format]) {
+                fits[format] = fit;
+                qualities[format] = q;
             }
+        }
     }
+    double best = 0;
+    for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++)
+        if (qualities[format] > best) {
+            best = qualities[format];
+            *ret_format = format;
+        }
     if (best > 0)
         return RC_OK;
     return error_set(err, RC_NOT_ACCEPTABLE, "Accept allows none of %s, %s, %s",

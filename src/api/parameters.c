@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_SIZE_MAX 256u
+#define TEXT_SIZE_MAX  256u
+#define QUERY_SIZE_MAX (1u << 20) /* what is too long is named by parameter_set() */
 
 static enum rc set_text(struct buf *into, struct bytes value)
 {
@@ -66,8 +67,8 @@ enum rc parameter_set(struct predict_parameters *parameters, struct bytes name, 
 enum rc parameters_read_query(struct exchange *exchange, struct error *err)
 {
     struct bytes rest = http_query(exchange->http);
-    struct buf name = BUF_INIT(TEXT_SIZE_MAX);
-    struct buf value = BUF_INIT(TEXT_SIZE_MAX);
+    struct buf name = BUF_INIT(QUERY_SIZE_MAX);
+    struct buf value = BUF_INIT(QUERY_SIZE_MAX);
     bool found = true;
     enum rc rc = RC_OK;
     while (rc == RC_OK && found) {

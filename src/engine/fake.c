@@ -17,8 +17,9 @@
 
 #define FAKE_CLASS_COUNT  1000u
 #define FAKE_DELAY_US_MAX 10000000ul
-#define FILE_SIZE_MAX     (256u << 20)
-#define ONNX_FIRST_BYTE   0x08 /* the tag of ir_version */
+#define ONNX_FIRST_BYTE                                                                            \
+    0x08 /* the tag of ir_version; a test need write no more than this and names */
+#define FILE_SIZE_MAX (256u << 20)
 
 struct fake {
     struct engine base;
@@ -68,7 +69,7 @@ static enum rc read_graph(const char *path, struct buf *into, struct error *err)
     if (rc != RC_OK)
         return error_set(err, rc, "%s: reading it", path);
     if (into->size == 0 || into->data[0] != ONNX_FIRST_BYTE)
-        return error_set(err, RC_UNAVAILABLE, "%s: this is not an ONNX file", path);
+        return error_set(err, RC_UNAVAILABLE, "%s: this is not an ONNX model", path);
     return RC_OK;
 }
 

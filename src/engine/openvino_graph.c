@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * openvino_graph.c - from an ONNX file to the graph that is compiled: checked, and with the
  * normalisation in front, so that a slot holds plain pixels. */
+#include "engine/onnx.h"
 #include "engine/openvino.h"
 
 #include <stdio.h>
@@ -132,7 +133,11 @@ static enum rc read_file(ov_core_t *core, const char *path, ov_model_t **ret_mod
     if (file == NULL)
         return error_set(err, RC_NOT_FOUND, "%s: there is no such file, or it cannot be read",
                          path);
+    bool is_model = onnx_is_model(file);
     (void)fclose(file);
+    if (!is_model)
+        return error_set(err, RC_UNAVAILABLE, "%s: this is not an ONNX model, or it is cut short",
+                         path);
     ov_status_e status = ov_core_read_model(core, path, NULL, ret_model);
     if (status != OK)
         return openvino_fail(err, RC_UNAVAILABLE, path, "the engine cannot read the graph", status);

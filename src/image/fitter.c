@@ -122,6 +122,10 @@ enum rc fitter_begin(struct fitter *fitter, uint32_t x, uint32_t width, struct e
     uint8_t *at = block_room(&fitter->scratch->rows, sizes.total);
     if (at == NULL)
         return error_set(err, RC_NO_MEMORY, "%zu bytes for rows of %u pixels", sizes.total, width);
+    fitter->row_count = 0;
+    fitter->out_count = 0;
+    fitter->group_count = 0;
+    fitter->line_count = 0;
     fitter->shift = (size_t)(fitter->window_x - x) * 3;
     fitter->stride = sizes.stride;
     fitter->ring_stride = sizes.ring_stride;

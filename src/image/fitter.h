@@ -26,6 +26,7 @@ struct image_scratch {
     struct block rows;  /* the fitter's */
     struct block frame; /* the decoder's: rows or a whole frame that cannot be streamed */
     struct block strip; /* the decoder's too */
+    struct jpeg_entropy *jpeg; /* Huffman tables; made by the first JPEG */
 };
 
 struct fitter {
@@ -59,7 +60,6 @@ struct fitter {
     uint8_t *lines; /* RESAMPLE_ROWS output rows before they are turned */
     size_t line_stride;
     uint32_t line_count;
-    uint8_t *result[RESAMPLE_ROWS];
 };
 
 /* Of `geometry`, only the tensor's sides, the filter and `bgr` matter: the rest is in `layout`.
@@ -68,7 +68,7 @@ NODISCARD enum rc fitter_init(struct fitter *fitter, struct image_scratch *scrat
                               const struct layout *layout, const struct image_geometry *geometry,
                               const struct image_poll *poll, uint8_t *into, struct error *err);
 /* Delivered rows will be `width` pixels, the first being stored column `x` <= window_x. The first
- * row is window_y. */
+ * row is window_y. May be called again, to start anew. */
 NODISCARD enum rc fitter_begin(struct fitter *fitter, uint32_t x, uint32_t width,
                                struct error *err);
 /* Where the next row goes, RGB; RESAMPLE_PAD bytes follow it. */

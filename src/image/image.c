@@ -141,6 +141,7 @@ void image_scratch_free(struct image_scratch *scratch)
     block_done(&scratch->rows);
     block_done(&scratch->frame);
     block_done(&scratch->strip);
+    free(scratch->jpeg);
     free(scratch);
 }
 

@@ -5,11 +5,11 @@
  * Every pixel is what a whole decode gives: chroma at the window's edge needs its neighbours, so the
  * decoder is asked for some rows and columns more than the window has. */
 #include "image/jpeg.h"
+#include "image/jpeg_entropy.h"
 
 #include <setjmp.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <jpeglib.h>
 #include <jerror.h>
 
 struct decoder {
@@ -20,6 +20,8 @@ struct decoder {
     struct fitter *fitter;
     struct error *err;
     enum rc rc; /* why on_error was taken */
+    bool plain; /* libjpeg's own Huffman decoder */
+    bool again; /* ours gave up: decode again with that one */
     struct bytes file;
 };
 
@@ -61,6 +63,13 @@ static void on_progress(j_common_ptr jpeg)
     enum rc rc = fitter_poll(decoder->fitter, decoder->err);
     if (rc != RC_OK)
         fail(decoder, rc);
+}
+
+static void give_up(j_decompress_ptr jpeg)
+{
+    struct decoder *decoder = decoder_of((j_common_ptr)jpeg);
+    decoder->again = true;
+    fail(decoder, RC_INTERNAL);
 }
 
 static void open_header(struct decoder *decoder, const struct image_info *info)
@@ -130,6 +139,8 @@ static enum rc decode_rows(struct decoder *decoder)
     struct fitter *fitter = decoder->fitter;
     (void)jpeg_start_decompress(jpeg);
     uint32_t x = crop_columns(decoder);
+    if (!decoder->plain)
+        jpeg_entropy_attach(fitter->scratch->jpeg, jpeg, x, jpeg->output_width, give_up);
     enum rc rc = fitter_begin(fitter, x, jpeg->output_width, decoder->err);
     if (rc != RC_OK)
         return rc;
@@ -149,20 +160,34 @@ static enum rc decode_rows(struct decoder *decoder)
     return rc;
 }
 
+static void run(struct decoder *decoder, const struct image_info *info)
+{
+    decoder->again = false;
+    if (setjmp(decoder->on_error) == 0) {
+        jpeg_create_decompress(&decoder->jpeg);
+        open_header(decoder, info);
+        decoder->rc = decode_rows(decoder);
+    }
+    jpeg_destroy_decompress(&decoder->jpeg);
+}
+
 enum rc jpeg_decode(struct bytes file, const struct image_info *info, struct fitter *fitter,
                     struct error *err)
 {
-    struct decoder decoder = {.fitter = fitter, .err = err, .file = file};
+    struct image_scratch *scratch = fitter->scratch;
+    if (scratch->jpeg == NULL)
+        scratch->jpeg = calloc(1, sizeof(*scratch->jpeg));
+    struct decoder decoder = {
+        .fitter = fitter, .err = err, .file = file, .plain = scratch->jpeg == NULL};
     decoder.jpeg.err = jpeg_std_error(&decoder.errors);
     decoder.errors.error_exit = on_error;
     decoder.errors.emit_message = on_message;
     decoder.errors.output_message = on_output;
     decoder.jpeg.client_data = &decoder;
-    if (setjmp(decoder.on_error) == 0) {
-        jpeg_create_decompress(&decoder.jpeg);
-        open_header(&decoder, info);
-        decoder.rc = decode_rows(&decoder);
+    run(&decoder, info);
+    if (decoder.again) {
+        decoder.plain = true;
+        run(&decoder, info);
     }
-    jpeg_destroy_decompress(&decoder.jpeg);
     return decoder.rc;
 }

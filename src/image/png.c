@@ -2,13 +2,15 @@
  * png.c - PNG through libspng, a row at a time.
  *
  * The decoder is shown only the chunks that make the picture: text, profiles and the like are passed
- * over, so that nothing compressed in them is ever inflated. Alpha and tRNS are dropped, samples of
+ * over, so that nothing compressed in them is ever inflated. Checksums are verified here, a chunk at a
+ * time as it is entered, because the decoder stops before the end of the last one. Alpha and tRNS are dropped, samples of
  * 16 bits keep their upper 8. */
 #include "image/codec.h"
 #include "image/exif.h"
 
 #include <string.h>
 #include <spng.h>
+#include <zlib.h>
 
 #define SLOW_PIXELS      2000000u
 #define SIGNATURE        "\x89PNG\r\n\x1a\n"
@@ -104,7 +106,15 @@ struct reader {
     struct bytes file;
     size_t at;   /* next byte to hand out */
     size_t left; /* of the stretch being handed out */
+    size_t damaged_at; /* the chunk with a wrong checksum; 0: none */
 };
+
+static bool checksum_right(const struct chunk *chunk)
+{
+    uint32_t told = u32(chunk->data.data + chunk->data.size);
+    uint32_t size = (uint32_t)chunk->data.size + 4; /* the type is covered too */
+    return crc32(0, chunk->type, size) == told;
+}
 
 static bool next_stretch(struct reader *reader)
 {
@@ -113,7 +123,8 @@ static bool next_stretch(struct reader *reader)
         if (chunk_is(&chunk, "IHDR") || chunk_is(&chunk, "PLTE") || chunk_is(&chunk, "IDAT") ||
             chunk_is(&chunk, "IEND")) {
             reader->left = chunk.size;
-            return true;
+            reader->damaged_at = checksum_right(&chunk) ? 0 : reader->at;
+            return reader->damaged_at == 0;
         }
         reader->at += chunk.size;
     }
@@ -138,15 +149,21 @@ static int on_read(spng_ctx *spng, void *user, void *into, size_t size)
     return 0;
 }
 
-static enum rc damaged(int code, struct error *err)
+static enum rc damaged(const struct reader *reader, int code, struct error *err)
 {
+    if (reader->damaged_at != 0)
+        return error_set(err, RC_BAD_IMAGE,
+                         "the PNG data is damaged: the checksum of the chunk at byte %zu is wrong; send "
+                         "the original file",
+                         reader->damaged_at);
     if (code == SPNG_EMEM)
         return error_set(err, RC_NO_MEMORY, "the PNG decoder ran out of memory");
     return error_set(err, RC_BAD_IMAGE, "the PNG data is damaged: %s; send the original file",
                      spng_strerror(code));
 }
 
-static enum rc decode_rows(spng_ctx *spng, const struct image_info *info, struct fitter *fitter,
+static enum rc decode_rows(spng_ctx *spng, const struct reader *reader,
+                           const struct image_info *info, struct fitter *fitter,
                            struct error *err)
 {
     enum rc rc = fitter_begin(fitter, 0, info->width, err);
@@ -160,7 +177,7 @@ static enum rc decode_rows(spng_ctx *spng, const struct image_info *info, struct
         bool wanted = y >= fitter->window_y;
         int code = spng_decode_row(spng, wanted ? fitter_row(fitter) : spare, row_size);
         if (code != 0 && code != SPNG_EOI)
-            return damaged(code, err);
+            return damaged(reader, code, err);
         if (wanted)
             rc = fitter_advance(fitter, err);
         else if (y % 64 == 0)
@@ -170,8 +187,9 @@ static enum rc decode_rows(spng_ctx *spng, const struct image_info *info, struct
 }
 
 /* Interlaced: the rows come in seven passes, each filling some pixels of some rows. */
-static enum rc decode_interlaced(spng_ctx *spng, const struct image_info *info,
-                                 struct fitter *fitter, struct error *err)
+static enum rc decode_interlaced(spng_ctx *spng, const struct reader *reader,
+                                 const struct image_info *info, struct fitter *fitter,
+                                 struct error *err)
 {
     size_t row_size = (size_t)info->width * 3;
     uint8_t *frame = block_room(&fitter->scratch->frame, row_size * info->height);
@@ -186,7 +204,7 @@ static enum rc decode_interlaced(spng_ctx *spng, const struct image_info *info,
         if (code == SPNG_EOI)
             break;
         if (code != 0)
-            return damaged(code, err);
+            return damaged(reader, code, err);
         if (count % 64 == 0) {
             enum rc rc = fitter_poll(fitter, err);
             if (rc != RC_OK)
@@ -199,26 +217,27 @@ static enum rc decode_interlaced(spng_ctx *spng, const struct image_info *info,
 static enum rc png_decode(struct bytes file, const struct image_info *info, struct fitter *fitter,
                           struct error *err)
 {
-    /* Adler-32 is left out: each chunk's CRC-32 covers the same bytes. */
     spng_ctx *spng = spng_ctx_new(SPNG_CTX_IGNORE_ADLER32);
     if (spng == NULL)
         return error_set(err, RC_NO_MEMORY, "a PNG decoder");
     struct reader reader = {.file = file, .left = SIGNATURE_SIZE};
     struct spng_ihdr ihdr;
     enum rc rc;
-    int code = spng_set_png_stream(spng, on_read, &reader);
+    int code = spng_set_crc_action(spng, SPNG_CRC_USE, SPNG_CRC_USE);
+    if (code == 0)
+        code = spng_set_png_stream(spng, on_read, &reader);
     if (code == 0)
         code = spng_get_ihdr(spng, &ihdr);
     if (code == 0)
         code = spng_decode_image(spng, NULL, 0, SPNG_FMT_RGB8, SPNG_DECODE_PROGRESSIVE);
     if (code != 0)
-        rc = damaged(code, err);
+        rc = damaged(&reader, code, err);
     else if (ihdr.width != info->width || ihdr.height != info->height)
         rc = error_set(err, RC_BAD_IMAGE, "the PNG file has two headers: save it anew");
     else if (ihdr.interlace_method != 0)
-        rc = decode_interlaced(spng, info, fitter, err);
+        rc = decode_interlaced(spng, &reader, info, fitter, err);
     else
-        rc = decode_rows(spng, info, fitter, err);
+        rc = decode_rows(spng, &reader, info, fitter, err);
     spng_ctx_free(spng);
     return rc;
 }

@@ -26,8 +26,9 @@ static void name_of_file(const char *path, char into[NAME_SIZE])
     size_t count = 0;
     for (size_t i = 0; i < size && count < NAME_SIZE - 1; i++) {
         char c = (char)tolower((unsigned char)from[i]);
-        bool usable = isalnum((unsigned char)c) || (count > 0 && strchr("._-", c) != NULL);
-        into[count++] = usable ? c : '-';
+        bool letter = isalnum((unsigned char)c) != 0;
+        if (letter || count > 0) /* it starts with a letter or a digit */
+            into[count++] = letter || c == '.' || c == '_' ? c : '-';
     }
     into[count] = '\0';
     if (!model_name_fits(into))

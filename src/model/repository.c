@@ -86,8 +86,11 @@ static enum rc load_versions(struct model_repository *repository, const char *di
                         &repository->models[repository->count], err);
         if (rc == RC_OK)
             repository->count++;
-        else if (rc == RC_NOT_FOUND && err != NULL)
-            rc = err->rc = RC_INVALID; /* NOT_FOUND is kept for a repository without models */
+        else if (rc == RC_NOT_FOUND) {
+            rc = RC_INVALID; /* NOT_FOUND is kept for a repository without models */
+            if (err != NULL)
+                err->rc = rc;
+        }
     }
     return rc;
 }

@@ -30,7 +30,7 @@ static enum rc write_real(double value, bool narrow, struct buf *into)
     for (int digits = 1; digits <= 17; digits++) {
         (void)snprintf(text, sizeof(text), "%.*g", digits, value);
         double back = strtod(text, NULL);
-        if (narrow ? (float)back == (float)value : !(back < value || back > value))
+        if (narrow ? (float)back == (float)value : back == value)
             break;
     }
     return buf_printf(into, "%s", text);

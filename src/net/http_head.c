@@ -47,7 +47,7 @@ static int on_version_complete(llhttp_t *parser)
 static int on_protocol(llhttp_t *parser, const char *at, size_t size)
 {
     /* llhttp also knows RTSP and ICE, which begin otherwise. */
-    if (size > 0 && memchr("HTP", at[0], 3) == NULL)
+    if (size > 0 && at[0] != 'H' && at[0] != 'T' && at[0] != 'P')
         return wrong(request_of(parser), RC_INVALID, "the protocol is not HTTP");
     return 0;
 }

@@ -82,11 +82,15 @@ static enum rc open_socket(struct http_server *server, struct error *err)
     freeaddrinfo(found);
     if (rc != RC_OK)
         return rc;
-    struct sockaddr_storage name = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } name = {.v6 = {0}};
     socklen_t size = sizeof(name);
-    (void)getsockname(server->listen_fd, (struct sockaddr *)&name, &size);
-    server->port = ntohs(name.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&name)->sin6_port
-                                                    : ((struct sockaddr_in *)&name)->sin_port);
+    if (getsockname(server->listen_fd, &name.any, &size) != 0)
+        return error_set(err, RC_INTERNAL, "getsockname: %s", strerror(errno));
+    server->port = ntohs(name.any.sa_family == AF_INET6 ? name.v6.sin6_port : name.v4.sin_port);
     return RC_OK;
 }
 

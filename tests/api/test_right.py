@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 from conftest import PHOTOS
-from PIL import Image
+from PIL import Image, ImageOps
 from pictures import (EXIF_ORIENTATION, STORED, chunk, ihdr, load, png, png_with_chunk, save, webp_extended,
                       with_orientation)
 
@@ -22,7 +22,7 @@ CLASS_COUNT = 1000
 @pytest.fixture(scope="module")
 def photo(cat):
     """A photograph with a clear answer, upright RGB, of sides that are no multiple of 8 or 16."""
-    return load(cat).convert("RGB").crop((60, 1, 579, 358))
+    return load(cat).convert("RGB").resize((501, 283)).crop((1, 0, 500, 281))
 
 
 def scores(server, picture, **options):
@@ -37,7 +37,7 @@ def top(scores):
 
 def check_same(server, picture, reference, format, difference_max=SCORE_DIFFERENCE_MAX):
     """`picture` (a file) is answered as `reference` (an upright RGB image) is."""
-    wanted = scores(server, save(reference, "PNG"))
+    wanted = scores(server, save(reference, "PNG", compress_level=1))
     given = scores(server, picture)
     assert top(given) == top(wanted)
     assert max(abs(given[c] - wanted[c]) for c in wanted) <= difference_max
@@ -46,8 +46,8 @@ def check_same(server, picture, reference, format, difference_max=SCORE_DIFFEREN
 
 
 def exactly(picture):
-    """As Pillow sees it."""
-    image = load(picture)
+    """As Pillow sees it, upright."""
+    image = ImageOps.exif_transpose(load(picture))
     return image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA") else image.convert("RGB")
 
 
@@ -64,20 +64,22 @@ def test_the_photograph_has_a_clear_answer(server, photo):
     ("PNG", {}), ("WEBP", {"quality": 92}), ("WEBP", {"lossless": True})])
 def test_orientation(server, photo, orientation, format, options):
     picture = with_orientation(photo, orientation, format, **options)
-    check_same(server, picture, photo, format.lower())
+    check_same(server, picture, exactly(picture), format.lower())
+    assert top(scores(server, picture)) == top(scores(server, save(photo, "PNG", compress_level=1)))
 
 
 @pytest.mark.parametrize("orientation", sorted(STORED))
 def test_orientation_of_a_lossless_file_is_exact(server, photo, orientation):
     """Turning is done on whole pixels: what is resized afterwards is the same."""
-    check_same(server, with_orientation(photo, orientation, "PNG"), photo, "png", 0.002)
+    check_same(server, with_orientation(photo, orientation, "PNG", compress_level=1), photo, "png", 0.005)
 
 
 @pytest.mark.parametrize("value", [0, 9, 255, 65535])
 def test_an_impossible_orientation_is_none(server, photo, value):
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = value
-    check_same(server, save(photo, "JPEG", quality=95, exif=exif), photo, "jpeg")
+    picture = save(photo, "JPEG", quality=95, exif=exif)
+    check_same(server, picture, load(picture), "jpeg")
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -274,10 +276,5 @@ def test_sides_and_forms_of_chance(server, photo, seed):
     image = photo.resize((width, height), Image.Resampling.BICUBIC)
     format, options = dice.choice([("JPEG", {"quality": 97, "subsampling": 0}), ("JPEG", {"quality": 97, "progressive": True}),
                                    ("PNG", {}), ("WEBP", {"quality": 97}), ("WEBP", {"lossless": True})])
-    orientation = dice.randrange(1, 9)
-    picture = with_orientation(image, orientation, format, **options)
-    stored = load(picture).convert("RGB")
-    back = {5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-            8: Image.Transpose.ROTATE_90, 2: STORED[2], 3: STORED[3], 4: STORED[4]}
-    upright = stored if orientation == 1 else stored.transpose(back[orientation])
-    check_same(server, picture, upright, format.lower())
+    picture = with_orientation(image, dice.randrange(1, 9), format, **options)
+    check_same(server, picture, exactly(picture), format.lower())

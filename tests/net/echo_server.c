@@ -282,11 +282,10 @@ int main(int argc, char **argv)
     (void)printf("port %u\n", http_server_port(server));
     (void)fflush(stdout);
     char line[64];
-    unsigned linger_ms;
     while (fgets(line, sizeof(line), stdin) != NULL) {
-        if (sscanf(line, "drain %u", &linger_ms) != 1)
+        if (strncmp(line, "drain ", 6) != 0)
             continue;
-        http_server_drain(server, linger_ms);
+        http_server_drain(server, (uint32_t)strtoul(line + 6, NULL, 10));
         (void)printf("empty %d\n", http_server_wait(server, 30000));
         (void)fflush(stdout);
     }

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "image/jpeg_entropy.h"
+
+#include <string.h>
+
+#define PEEK         JPEG_ENTROPY_PEEK
+#define BLOCK_SIZE   64
+#define SKIP_TO_END  128 /* coefficients that "end of block" passes over */
+#define BITS_SYMBOL  31  /* the longest code with its extra bits: 16 + 15 */
+#define RUN_OF_ZEROS 0xF0
+
+/* An entry of `fast`: value << 16 | coefficients passed over << 8 | bits taken. 0: a longer code. */
+static int32_t entry_of(int32_t value, uint32_t run, uint32_t length)
+{
+    return (int32_t)((uint32_t)value << 16 | run << 8 | length);
+}
+
+/* Zigzag order; entries past the 64th take the zeros that "end of block" and runs write there. */
+#define Z63x16 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63
+static const uint8_t natural[BLOCK_SIZE + SKIP_TO_END + 16] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
+    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
+    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16};
+
+/* The value that `size` extra bits stand for. */
+static int32_t extended(uint32_t extra, uint32_t size)
+{
+    if (size == 0)
+        return 0;
+    int32_t value = (int32_t)extra;
+    return extra >> (size - 1) != 0 ? value : value - (1 << size) + 1;
+}
+
+/* What a symbol does: false where no sound file has it. */
+static bool meaning(bool is_dc, uint32_t symbol, uint32_t *ret_size, uint32_t *ret_run)
+{
+    *ret_size = symbol & 15u;
+    *ret_run = is_dc ? 0 : symbol >> 4;
+    if (is_dc)
+        return symbol <= 11;
+    if (*ret_size == 0 && symbol != RUN_OF_ZEROS)
+        *ret_run = SKIP_TO_END - 1;
+    return *ret_size <= 10;
+}
+
+static void fill_fast(struct jpeg_codes *codes, uint32_t code, uint32_t length, uint32_t symbol)
+{
+    uint32_t size;
+    uint32_t run;
+    if (!meaning(codes->is_dc, symbol, &size, &run) || length + size > PEEK)
+        return;
+    uint32_t rest = PEEK - length - size;
+    for (uint32_t extra = 0; extra < 1u << size; extra++) {
+        uint32_t first = ((code << size | extra) << rest);
+        int32_t entry = entry_of(extended(extra, size), run, length + size);
+        for (uint32_t i = 0; i < 1u << rest; i++)
+            codes->fast[first + i] = entry;
+    }
+}
+
+/* Canonical codes, as the DHT segment lists them. libjpeg has checked that they fit. */
+static bool build(struct jpeg_codes *codes, const JHUFF_TBL *table, bool is_dc)
+{
+    if (table == NULL)
+        return false;
+    if (codes->built && codes->is_dc == is_dc && memcmp(codes->lengths, table->bits, 17) == 0 &&
+        memcmp(codes->symbols, table->huffval, 256) == 0)
+        return true;
+    memset(codes, 0, sizeof(*codes));
+    codes->is_dc = is_dc;
+    memcpy(codes->lengths, table->bits, 17);
+    memcpy(codes->symbols, table->huffval, 256);
+    uint32_t code = 0;
+    uint32_t index = 0;
+    for (uint32_t length = 1; length <= 16; length++, code <<= 1) {
+        codes->offset[length] = (int32_t)index - (int32_t)code;
+        for (uint32_t i = 0; i < table->bits[length]; i++, code++, index++) {
+            if (index >= 256 || code >= 1u << length)
+                return false;
+            if (length <= PEEK)
+                fill_fast(codes, code, length, codes->symbols[index]);
+        }
+        codes->code_end[length] = code << (16 - length);
+    }
+    codes->code_end[17] = UINT32_MAX;
+    codes->built = true;
+    return true;
+}
+
+/* The reader's state, in registers while an MCU is decoded. */
+struct reader {
+    uint64_t bits;
+    int32_t bit_count;
+    const uint8_t *next;
+    const uint8_t *end;
+};
+
+static uint64_t big_endian(const uint8_t *p)
+{
+    uint64_t value;
+    memcpy(&value, p, sizeof(value));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}
+
+/* Byte by byte: 0xFF 0x00 is 0xFF, and another marker ends the data: zeros follow it. */
+static __attribute__((noinline)) void refill_slowly(struct reader *reader)
+{
+    while (reader->bit_count <= 56 && reader->next < reader->end) {
+        uint64_t byte = *reader->next;
+        if (byte == 0xFF) {
+            if (reader->end - reader->next < 2 || reader->next[1] != 0)
+                return;
+            reader->next++;
+        }
+        reader->next++;
+        reader->bits |= byte << (56 - reader->bit_count);
+        reader->bit_count += 8;
+    }
+}
+
+/* At least BITS_SYMBOL bits, as long as the data lasts. */
+static inline void refill(struct reader *reader)
+{
+    if (reader->bit_count >= BITS_SYMBOL)
+        return;
+    if (reader->bit_count >= 0 && reader->end - reader->next >= 8) {
+        uint64_t more = big_endian(reader->next);
+        /* No byte is 0xFF: none of the inverted ones is zero. */
+        uint64_t inverted = ~more;
+        if (((inverted - 0x0101010101010101u) & more & 0x8080808080808080u) == 0) {
+            reader->bits |= more >> reader->bit_count;
+            int32_t bytes = (63 - reader->bit_count) >> 3;
+            reader->next += bytes;
+            reader->bit_count += bytes * 8;
+            /* What was loaded beyond is loaded again, at the same place. */
+            reader->bits &= ~(uint64_t)0 << (64 - reader->bit_count);
+            return;
+        }
+    }
+    refill_slowly(reader);
+}
+
+static inline void take(struct reader *reader, uint32_t count)
+{
+    reader->bits <<= count;
+    reader->bit_count -= (int32_t)count;
+}
+
+/* A code longer than the table, or with many extra bits. 0 where there is no such code. */
+static __attribute__((noinline)) int32_t decode_slowly(struct reader *reader,
+                                                       const struct jpeg_codes *codes)
+{
+    uint32_t peeked = (uint32_t)(reader->bits >> 48);
+    uint32_t length = 1;
+    while (length <= 16 && peeked >= codes->code_end[length])
+        length++;
+    if (length > 16)
+        return 0;
+    int32_t index = (int32_t)(peeked >> (16 - length)) + codes->offset[length];
+    uint32_t size;
+    uint32_t run;
+    if (index < 0 || index > 255 || !meaning(codes->is_dc, codes->symbols[index], &size, &run))
+        return 0;
+    take(reader, length);
+    uint32_t extra = size == 0 ? 0 : (uint32_t)(reader->bits >> (64 - size));
+    take(reader, size);
+    return entry_of(extended(extra, size), run, 1);
+}
+
+/* The next symbol's entry, its bits taken; 0 where the data is unsound. */
+static inline int32_t next_entry(struct reader *reader, const struct jpeg_codes *codes)
+{
+    refill(reader);
+    int32_t entry = codes->fast[reader->bits >> (64 - PEEK)];
+    if (__builtin_expect(entry == 0, 0))
+        return decode_slowly(reader, codes);
+    take(reader, (uint32_t)entry & 0xFFu);
+    return entry;
+}
+
+/* The coefficients after the first. `block` NULL: they are passed over. */
+static inline bool decode_ac(struct reader *reader, const struct jpeg_codes *codes, JCOEF *block)
+{
+    uint32_t at = 1;
+    while (at < BLOCK_SIZE) {
+        int32_t entry = next_entry(reader, codes);
+        if (__builtin_expect(entry == 0, 0))
+            return false;
+        at += (uint32_t)entry >> 8 & 0xFFu;
+        if (block != NULL)
+            block[natural[at]] = (JCOEF)(entry >> 16);
+        at++;
+    }
+    /* Either just past the last, or far past it by "end of block". */
+    return at == BLOCK_SIZE || at >= SKIP_TO_END;
+}
+
+static bool decode_block(struct reader *reader, struct jpeg_entropy *entropy,
+                         const jpeg_component_info *component, int index, JCOEF *block)
+{
+    int32_t entry = next_entry(reader, &entropy->dc[component->dc_tbl_no]);
+    if (entry == 0)
+        return false;
+    entropy->last_dc[index] += entry >> 16;
+    const struct jpeg_codes *codes = &entropy->ac[component->ac_tbl_no];
+    if (block == NULL)
+        return decode_ac(reader, codes, NULL);
+    block[0] = (JCOEF)entropy->last_dc[index];
+    return decode_ac(reader, codes, block);
+}
+
+/* At a restart marker: fewer than eight bits are left, and the right marker follows. */
+static bool restart(struct jpeg_entropy *entropy, const struct jpeg_decompress_struct *jpeg)
+{
+    if (entropy->bit_count >= 8 || entropy->end - entropy->next < 2 || entropy->next[0] != 0xFF ||
+        entropy->next[1] != 0xD0 + entropy->restart_next)
+        return false;
+    entropy->next += 2;
+    entropy->bits = 0;
+    entropy->bit_count = 0;
+    memset(entropy->last_dc, 0, sizeof(entropy->last_dc));
+    entropy->restart_left = jpeg->restart_interval;
+    entropy->restart_next = (entropy->restart_next + 1) & 7u;
+    return true;
+}
+
+static bool column_wanted(struct jpeg_entropy *entropy, const struct jpeg_decompress_struct *jpeg)
+{
+    uint32_t column = entropy->mcu_column++;
+    if (entropy->mcu_column == jpeg->MCUs_per_row)
+        entropy->mcu_column = 0;
+    return column >= entropy->wanted_from && column < entropy->wanted_to;
+}
+
+static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
+{
+    struct jpeg_entropy *entropy = (struct jpeg_entropy *)jpeg->entropy;
+    bool sound = true;
+    if (jpeg->restart_interval != 0) {
+        if (entropy->restart_left == 0)
+            sound = restart(entropy, jpeg);
+        entropy->restart_left--;
+    }
+    bool wanted = column_wanted(entropy, jpeg) && blocks != NULL;
+    struct reader reader = {entropy->bits, entropy->bit_count, entropy->next, entropy->end};
+    for (int i = 0; sound && i < jpeg->blocks_in_MCU; i++) {
+        int index = jpeg->MCU_membership[i];
+        sound = decode_block(&reader, entropy, jpeg->cur_comp_info[index], index,
+                             wanted ? *blocks[i] : NULL);
+    }
+    if (!sound || reader.bit_count < 0)
+        entropy->give_up(jpeg);
+    entropy->bits = reader.bits;
+    entropy->bit_count = reader.bit_count;
+    entropy->next = reader.next;
+    return TRUE;
+}
+
+static bool build_all(struct jpeg_entropy *entropy, const struct jpeg_decompress_struct *jpeg)
+{
+    for (int i = 0; i < jpeg->comps_in_scan; i++) {
+        int dc = jpeg->cur_comp_info[i]->dc_tbl_no;
+        int ac = jpeg->cur_comp_info[i]->ac_tbl_no;
+        if (dc < 0 || dc > 3 || ac < 0 || ac > 3 ||
+            !build(&entropy->dc[dc], jpeg->dc_huff_tbl_ptrs[dc], true) ||
+            !build(&entropy->ac[ac], jpeg->ac_huff_tbl_ptrs[ac], false))
+            return false;
+    }
+    return true;
+}
+
+void jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, uint32_t x,
+                         uint32_t width, void (*give_up)(j_decompress_ptr jpeg))
+{
+    if (jpeg->progressive_mode || jpeg->arith_code || jpeg->data_precision != 8 ||
+        jpeg->comps_in_scan != jpeg->num_components || jpeg->Ss != 0 || jpeg->Se != 63 ||
+        jpeg->Ah != 0 || jpeg->Al != 0 || !build_all(entropy, jpeg))
+        return;
+    entropy->base = *jpeg->entropy;
+    entropy->base.decode_mcu = decode_mcu;
+    entropy->give_up = give_up;
+    entropy->next = jpeg->src->next_input_byte;
+    entropy->end = entropy->next + jpeg->src->bytes_in_buffer;
+    entropy->bits = 0;
+    entropy->bit_count = 0;
+    memset(entropy->last_dc, 0, sizeof(entropy->last_dc));
+    entropy->restart_left = jpeg->restart_interval;
+    entropy->restart_next = 0;
+    entropy->mcu_column = 0;
+    entropy->wanted_from = 0;
+    entropy->wanted_to = jpeg->MCUs_per_row;
+    if (jpeg->comps_in_scan > 1) {
+        uint32_t mcu_width = (uint32_t)jpeg->max_h_samp_factor * DCTSIZE;
+        entropy->wanted_from = x / mcu_width;
+        entropy->wanted_to = (x + width - 1) / mcu_width + 1;
+    }
+    jpeg->entropy = &entropy->base;
+}
