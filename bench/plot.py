@@ -80,4 +80,4 @@ def latency_chart(result):
         parts.append(f'<rect x="{left + 220 * index}" y="{bottom + 40}" width="14" height="14" fill="{COLOURS[index]}"/>')
         parts.append(text(left + 220 * index + 20, bottom + 52, name))
     parts.append(text((left + WIDTH) / 2, bottom + 32, "requests a second (Poisson)", "s", "middle"))
-    return page(height, "Latency by rate", "milliseconds from the intended arrival; solid p50, dashed p99; lines at the top edge are off the chart", parts)
+    return page(height, "Latency by rate", "int8; milliseconds from the intended arrival; solid p50, dashed p99; lines at the top edge are off the chart", parts)

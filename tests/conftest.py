@@ -15,6 +15,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -186,6 +187,17 @@ class Server:
     def cpu_s(self):
         return self.cpu_ticks() / TICKS_PER_S
 
+    def settle(self):
+        """Wait until it does nothing: after the start, the engine goes on compiling beside the first requests."""
+        last, calm = self.cpu_ticks(), 0
+
+        def is_calm():
+            nonlocal last, calm
+            before, last = last, self.cpu_ticks()
+            calm = calm + 1 if last == before else 0
+            return calm >= 60
+        eventually(is_calm, "the server comes to rest")
+
     def memory_peak(self):
         """Bytes of resident memory, at most so far."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -236,13 +248,26 @@ def server(shared_server):
     assert shared_server.is_running(), shared_server.text[-4000:]
 
 
+@pytest.fixture(scope="session")
+def warm_cache(shared_server):
+    """A folder with everything the engine compiles of the default model."""
+    shared_server.settle()
+    return Path(shared_server.settings["data"]) / "cache"
+
+
 @pytest.fixture
-def start(tmp_path):
-    """start(setting=value, ...) gives a server of its own; each is stopped, and must end well."""
+def start(tmp_path, request):
+    """start(setting=value, ...) gives a server of its own; each is stopped, and must end well.
+
+    It finds its models compiled, unless it is to start cold. The same folder may be started again."""
     servers = []
 
-    def start_one(env=None, folder=None, **settings):
-        server = Server(folder or tmp_path, settings, env)
+    def start_one(env=None, folder=None, cold=False, **settings):
+        folder = folder or tmp_path
+        if not cold and not (folder / "data").exists():
+            # The files are replaced when they change, never written to.
+            shutil.copytree(request.getfixturevalue("warm_cache"), folder / "data" / "cache", copy_function=os.link)
+        server = Server(folder, settings, env)
         servers.append(server)
         return server
 

@@ -8,6 +8,7 @@
 #include "telemetry/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -180,8 +181,17 @@ static void log_listening(const struct serving *serving)
                   precision_text(model_spec(model)->precision)));
 }
 
+/* glibc would raise the threshold at the first large free, up to 32 MB, and keep what is freed from
+ * then on: the memory of one flood of large pictures would stay with the process. */
+static void fix_malloc(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 static enum rc run(const struct settings *settings, struct error *err)
 {
+    fix_malloc();
     /* Every thread inherits this mask: signals come to wait_signal() alone. */
     sigset_t signals;
     sigemptyset(&signals);

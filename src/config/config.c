@@ -153,8 +153,12 @@ static enum rc load_events(struct config *config, yaml_parser_t *parser, struct 
                 const struct option *row = find(config, key, strlen(key));
                 (void)snprintf(from, sizeof(from), "%s:%zu: %s", config->file, line,
                                row != NULL ? key : "the setting");
-                rc = row == NULL ? unknown(config, from, key, err)
-                                 : assign(config, row, text, SOURCE_FILE, from, err);
+                if (row == NULL)
+                    rc = unknown(config, from, key, err);
+                else if (config->sources[row - config->rows] == SOURCE_FILE)
+                    rc = error_set(err, RC_INVALID, "%s is set twice", from);
+                else
+                    rc = assign(config, row, text, SOURCE_FILE, from, err);
                 key[0] = '\0';
             }
         }

@@ -69,8 +69,10 @@ struct network_spec {
     uint32_t batch_max;
 };
 
-/* Compile, or take from the cache. Errors: NOT_FOUND (no file), INVALID (no such input or output,
- * shapes that do not fit the spec), UNAVAILABLE (the engine refuses the model). */
+/* Compile, or take from the cache. It returns when a first picture can run; what larger batches
+ * and further streams need is added in the background by a thread that then ends.
+ * Errors: NOT_FOUND (no file), INVALID (no such input or output, shapes that do not fit the spec),
+ * UNAVAILABLE (the engine refuses the model). */
 NODISCARD enum rc network_open(struct engine *engine, const struct network_spec *spec,
                                struct network **ret_network, struct error *err);
 uint32_t network_class_count(const struct network *network);

@@ -3,8 +3,8 @@
  *
  * With C classes, class c of a picture scores -|c - m|, where m is the mean of all its bytes mapped
  * from 0..255 to 0..C-1: a uniformly white picture is class C-1. C is the number of lines of
- * labels.txt beside the model, or 1000. The file must look like ONNX and contain the names asked
- * for; no more of it is read. IMAGO_FAKE_DELAY_US makes each run take that long.
+ * labels.txt beside the model, or 1000. The file must begin as ONNX does and contain the names
+ * asked for; no more of it is read. IMAGO_FAKE_DELAY_US makes each run take that long.
  */
 #include "engine/driver.h"
 
@@ -17,9 +17,8 @@
 
 #define FAKE_CLASS_COUNT  1000u
 #define FAKE_DELAY_US_MAX 10000000ul
-#define ONNX_FIRST_BYTE                                                                            \
-    0x08 /* the tag of ir_version; a test need write no more than this and names */
-#define FILE_SIZE_MAX (256u << 20)
+#define FILE_SIZE_MAX     (256u << 20)
+#define ONNX_FIRST_BYTE   0x08 /* the tag of ir_version */
 
 struct fake {
     struct engine base;

@@ -32,7 +32,7 @@ static _Atomic(struct instance *) *place_of(struct openvino_network *network, ui
 }
 
 /* Set before each compilation or import, under compile_lock. Without streams of its own, OpenVINO
- * runs a request in the thread that calls, and keeps no threads. */
+ * runs a request in the thread that calls, and keeps no threads; with one, others help. */
 static ov_status_e set_properties(const struct openvino_network *network)
 {
     static const char *const precisions[] = {
@@ -44,10 +44,11 @@ static ov_status_e set_properties(const struct openvino_network *network)
     char threads[16];
     (void)snprintf(threads, sizeof(threads), "%u", network->engine->threads_per_stream);
     const ov_property_t properties[] = {
-        {"NUM_STREAMS", "0"},
+        {"NUM_STREAMS", network->engine->threads_per_stream > 1 ? "1" : "0"},
         {"INFERENCE_NUM_THREADS", threads},
         {"INFERENCE_PRECISION_HINT", precisions[network->spec.precision]},
-        {"ENABLE_CPU_PINNING", "NO"}, /* the caller's thread is not OpenVINO's to pin */
+        {"ENABLE_HYPER_THREADING", "YES"}, /* else two CPUs that are one core count as one */
+        {"ENABLE_CPU_PINNING", "NO"},      /* the caller's thread is not OpenVINO's to pin */
     };
     return ov_core_set_properties(network->engine->core, OPENVINO_DEVICE,
                                   sizeof(properties) / sizeof(properties[0]), properties);

@@ -6,7 +6,7 @@
 #define PEEK         JPEG_ENTROPY_PEEK
 #define BLOCK_SIZE   64
 #define SKIP_TO_END  128 /* coefficients that "end of block" passes over */
-#define BITS_SYMBOL  31  /* the longest code with its extra bits: 16 + 15 */
+#define SYMBOLS_PER_REFILL 4 /* of PEEK bits at most, out of 56 */
 #define RUN_OF_ZEROS 0xF0
 
 /* An entry of `fast`: value << 16 | coefficients passed over << 8 | bits taken. 0: a longer code. */
@@ -88,10 +88,9 @@ static bool build(struct jpeg_codes *codes, const JHUFF_TBL *table, bool is_dc)
     return true;
 }
 
-/* The reader's state, in registers while an MCU is decoded. */
 struct reader {
-    uint64_t bits;
-    int32_t bit_count;
+    uint64_t bits;     /* left-aligned; what follows bit_count of them is not counted on */
+    int32_t bit_count; /* below 0: more was taken than there is */
     const uint8_t *next;
     const uint8_t *end;
 };
@@ -106,14 +105,14 @@ static uint64_t big_endian(const uint8_t *p)
     return value;
 }
 
-/* Byte by byte: 0xFF 0x00 is 0xFF, and another marker ends the data: zeros follow it. */
+/* Byte by byte: 0xFF 0x00 is 0xFF, and another marker ends the data. */
 static __attribute__((noinline)) void refill_slowly(struct reader *reader)
 {
-    while (reader->bit_count <= 56 && reader->next < reader->end) {
+    while (reader->bit_count < 56 && reader->bit_count >= 0 && reader->next < reader->end) {
         uint64_t byte = *reader->next;
         if (byte == 0xFF) {
             if (reader->end - reader->next < 2 || reader->next[1] != 0)
-                return;
+                break;
             reader->next++;
         }
         reader->next++;
@@ -122,38 +121,17 @@ static __attribute__((noinline)) void refill_slowly(struct reader *reader)
     }
 }
 
-/* At least BITS_SYMBOL bits, as long as the data lasts. */
-static inline void refill(struct reader *reader)
-{
-    if (reader->bit_count >= BITS_SYMBOL)
-        return;
-    if (reader->bit_count >= 0 && reader->end - reader->next >= 8) {
-        uint64_t more = big_endian(reader->next);
-        /* No byte is 0xFF: none of the inverted ones is zero. */
-        uint64_t inverted = ~more;
-        if (((inverted - 0x0101010101010101u) & more & 0x8080808080808080u) == 0) {
-            reader->bits |= more >> reader->bit_count;
-            int32_t bytes = (63 - reader->bit_count) >> 3;
-            reader->next += bytes;
-            reader->bit_count += bytes * 8;
-            /* What was loaded beyond is loaded again, at the same place. */
-            reader->bits &= ~(uint64_t)0 << (64 - reader->bit_count);
-            return;
-        }
-    }
-    refill_slowly(reader);
-}
-
-static inline void take(struct reader *reader, uint32_t count)
+static void take(struct reader *reader, uint32_t count)
 {
     reader->bits <<= count;
     reader->bit_count -= (int32_t)count;
 }
 
-/* A code longer than the table, or with many extra bits. 0 where there is no such code. */
+/* A code longer than the table's, or with many extra bits. 0 where the data is unsound. */
 static __attribute__((noinline)) int32_t decode_slowly(struct reader *reader,
                                                        const struct jpeg_codes *codes)
 {
+    refill_slowly(reader);
     uint32_t peeked = (uint32_t)(reader->bits >> 48);
     uint32_t length = 1;
     while (length <= 16 && peeked >= codes->code_end[length])
@@ -168,49 +146,74 @@ static __attribute__((noinline)) int32_t decode_slowly(struct reader *reader,
     take(reader, length);
     uint32_t extra = size == 0 ? 0 : (uint32_t)(reader->bits >> (64 - size));
     take(reader, size);
+    refill_slowly(reader); /* the callers count on what they had */
     return entry_of(extended(extra, size), run, 1);
 }
 
-/* The next symbol's entry, its bits taken; 0 where the data is unsound. */
-static inline int32_t next_entry(struct reader *reader, const struct jpeg_codes *codes)
+/* No byte of the eight is 0xFF: none of the inverse is zero. */
+static inline bool no_marker(uint64_t eight)
 {
-    refill(reader);
-    int32_t entry = codes->fast[reader->bits >> (64 - PEEK)];
-    if (__builtin_expect(entry == 0, 0))
-        return decode_slowly(reader, codes);
-    take(reader, (uint32_t)entry & 0xFFu);
-    return entry;
+    return ((~eight - 0x0101010101010101u) & eight & 0x8080808080808080u) == 0;
 }
 
-/* The coefficients after the first. `block` NULL: they are passed over. */
-static inline bool decode_ac(struct reader *reader, const struct jpeg_codes *codes, JCOEF *block)
+/* The reader in local variables, which a compiler keeps in registers; a struct it does not. */
+#define READER_LOAD(reader)                                                                        \
+    uint64_t bits = (reader)->bits;                                                                \
+    int32_t bit_count = (reader)->bit_count;                                                       \
+    const uint8_t *next = (reader)->next
+#define READER_STORE(reader)                                                                       \
+    ((reader)->bits = bits, (reader)->bit_count = bit_count, (reader)->next = next)
+#define READER_RELOAD(reader)                                                                      \
+    (bits = (reader)->bits, bit_count = (reader)->bit_count, next = (reader)->next)
+
+/* One block: the DC difference and, unless `block` is NULL, the coefficients. False: unsound. */
+__attribute__((always_inline)) static inline bool
+decode_block(struct reader *reader, const struct jpeg_codes *dc, const struct jpeg_codes *ac,
+             int32_t *last_dc, JCOEF *block)
 {
-    uint32_t at = 1;
-    while (at < BLOCK_SIZE) {
-        int32_t entry = next_entry(reader, codes);
-        if (__builtin_expect(entry == 0, 0))
-            return false;
-        at += (uint32_t)entry >> 8 & 0xFFu;
-        if (block != NULL)
-            block[natural[at]] = (JCOEF)(entry >> 16);
-        at++;
-    }
+    READER_LOAD(reader);
+    const uint8_t *fast_end = reader->end - 8;
+    const struct jpeg_codes *codes = dc;
+    uint32_t at = 0;
+    do {
+        /* Afterwards 56 bits or more are there, as long as the data lasts. */
+        uint64_t more = next <= fast_end ? big_endian(next) : ~(uint64_t)0;
+        if (__builtin_expect(no_marker(more) && bit_count >= 0, 1)) {
+            bits |= more >> bit_count; /* the last of them will be loaded again, to the same place */
+            next += (63 - bit_count) >> 3;
+            bit_count |= 56;
+        } else {
+            READER_STORE(reader);
+            refill_slowly(reader);
+            READER_RELOAD(reader);
+        }
+        for (int i = 0; i < SYMBOLS_PER_REFILL; i++) {
+            int32_t entry = codes->fast[bits >> (64 - PEEK)];
+            if (__builtin_expect(entry == 0, 0)) {
+                READER_STORE(reader);
+                entry = decode_slowly(reader, codes);
+                READER_RELOAD(reader);
+                if (entry == 0)
+                    return false;
+            } else {
+                bits <<= entry & 0xFF;
+                bit_count -= entry & 0xFF;
+            }
+            at += (uint32_t)entry >> 8 & 0xFFu;
+            if (codes == dc) {
+                *last_dc += entry >> 16;
+                entry = (int32_t)((uint32_t)*last_dc << 16);
+                codes = ac;
+            }
+            if (block != NULL)
+                block[natural[at]] = (JCOEF)(entry >> 16);
+            if (++at >= BLOCK_SIZE)
+                break;
+        }
+    } while (at < BLOCK_SIZE);
+    READER_STORE(reader);
     /* Either just past the last, or far past it by "end of block". */
     return at == BLOCK_SIZE || at >= SKIP_TO_END;
-}
-
-static bool decode_block(struct reader *reader, struct jpeg_entropy *entropy,
-                         const jpeg_component_info *component, int index, JCOEF *block)
-{
-    int32_t entry = next_entry(reader, &entropy->dc[component->dc_tbl_no]);
-    if (entry == 0)
-        return false;
-    entropy->last_dc[index] += entry >> 16;
-    const struct jpeg_codes *codes = &entropy->ac[component->ac_tbl_no];
-    if (block == NULL)
-        return decode_ac(reader, codes, NULL);
-    block[0] = (JCOEF)entropy->last_dc[index];
-    return decode_ac(reader, codes, block);
 }
 
 /* At a restart marker: fewer than eight bits are left, and the right marker follows. */
@@ -249,8 +252,11 @@ static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
     struct reader reader = {entropy->bits, entropy->bit_count, entropy->next, entropy->end};
     for (int i = 0; sound && i < jpeg->blocks_in_MCU; i++) {
         int index = jpeg->MCU_membership[i];
-        sound = decode_block(&reader, entropy, jpeg->cur_comp_info[index], index,
-                             wanted ? *blocks[i] : NULL);
+        const struct jpeg_codes *dc = &entropy->dc[jpeg->cur_comp_info[index]->dc_tbl_no];
+        const struct jpeg_codes *ac = &entropy->ac[jpeg->cur_comp_info[index]->ac_tbl_no];
+        int32_t *last_dc = &entropy->last_dc[index];
+        sound = wanted ? decode_block(&reader, dc, ac, last_dc, *blocks[i])
+                       : decode_block(&reader, dc, ac, last_dc, NULL);
     }
     if (!sound || reader.bit_count < 0)
         entropy->give_up(jpeg);

@@ -14,12 +14,13 @@
 #define JPEG_INTERNALS /* struct jpeg_entropy_decoder */
 #include <jpeglib.h>
 
-#define JPEG_ENTROPY_PEEK 10 /* bits looked up at once */
+#define JPEG_ENTROPY_PEEK 11 /* bits looked up at once */
 
 /* One table: what the next JPEG_ENTROPY_PEEK bits mean. */
 struct jpeg_codes {
-    int32_t fast[1 << JPEG_ENTROPY_PEEK];
-    uint32_t code_end[18]; /* by length, left-aligned to 16 bits: the first code that is longer */
+    int32_t fast[1 << JPEG_ENTROPY_PEEK];  /* one code and its value */
+    uint16_t pass[1 << JPEG_ENTROPY_PEEK]; /* as many codes as fit, to be passed over */
+    uint32_t code_end[17]; /* by length, left-aligned to 16 bits: the first code that is longer */
     int32_t offset[17];    /* from a code of that length to its index in `symbols` */
     uint8_t symbols[256];
     bool is_dc;

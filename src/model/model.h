@@ -58,7 +58,9 @@ struct model_repository_config {
     const char *default_name; /* NULL or "": the first name in alphabetical order */
     uint32_t batch_max;
 };
-/* Loads every version it finds; one that cannot be loaded is an error that names its file.
+/* Reads the files of every version it finds; one that is wrong is an error that names its file.
+ * Opens the network of the default model, and of those without labels, whose classes only the
+ * network can count.
  * NOT_FOUND: no model in `dir`, or no default model of that name. */
 NODISCARD enum rc model_repository_open(const struct model_repository_config *config,
                                         struct engine *engine,

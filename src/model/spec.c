@@ -263,7 +263,7 @@ static size_t line_of(const struct reader *reader, const char *section, const ch
     for (size_t i = 0; i < MODEL_KEY_COUNT; i++)
         if (strcmp(model_keys[i].section, section) == 0 && strcmp(model_keys[i].name, name) == 0)
             return reader->lines[i];
-    assert(!"a key of keys.def");
+    assert(false); /* callers name keys of keys.def */
     return 0;
 }
 

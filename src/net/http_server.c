@@ -37,6 +37,11 @@ static enum rc split_listen(const char *listen, char host[HOST_SIZE], const char
     } else if (memchr(listen, ':', (size_t)(colon - listen)) != NULL) {
         return error_set(err, RC_INVALID, "'%s': an IPv6 address needs brackets", listen);
     }
+    /* getaddrinfo takes any number and keeps its last 16 bits. */
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (colon[1 + digits] != '\0' || digits > 5 || strtoul(colon + 1, NULL, 10) > UINT16_MAX)
+        return error_set(err, RC_INVALID, "'%s': the port must be a number from 0 to 65535",
+                         listen);
     size_t size = (size_t)(to - from);
     if (size >= HOST_SIZE)
         return error_set(err, RC_INVALID, "'%s' is too long", listen);

@@ -130,11 +130,14 @@ TEST(a_wrong_value_names_the_setting_and_its_range)
 
 TEST(a_wrong_file_is_refused_with_its_line)
 {
-    static const char *const wrong[][2] = {
-        {"queue: 5\nqueu: 5\n", ":2"}, {"queue:\n  a: 5\n", "single value"},
-        {"- queue\n", "lists"},        {"queue: *a\n", ":1"},
-        {"queue: [5]\n", "lists"},     {"queue: x\n", ":1: queue"},
-        {"just text\n", "name: value"}};
+    static const char *const wrong[][2] = {{"queue: 5\nqueu: 5\n", ":2"},
+                                           {"queue: 5\nqueue: 6\n", "twice"},
+                                           {"queue:\n  a: 5\n", "single value"},
+                                           {"- queue\n", "lists"},
+                                           {"queue: *a\n", ":1"},
+                                           {"queue: [5]\n", "lists"},
+                                           {"queue: x\n", ":1: queue"},
+                                           {"just text\n", "name: value"}};
     struct loaded loaded;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         char path[] = "/tmp/imago-config-XXXXXX";
