@@ -27,6 +27,7 @@ struct image_scratch {
     struct block frame; /* the decoder's: rows or a whole frame that cannot be streamed */
     struct block strip; /* the decoder's too */
     struct jpeg_entropy *jpeg; /* Huffman tables; made by the first JPEG */
+    bool jpeg_plain;           /* tests: use libjpeg's own Huffman decoder, to compare with */
 };
 
 struct fitter {

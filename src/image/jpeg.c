@@ -177,8 +177,10 @@ enum rc jpeg_decode(struct bytes file, const struct image_info *info, struct fit
     struct image_scratch *scratch = fitter->scratch;
     if (scratch->jpeg == NULL)
         scratch->jpeg = calloc(1, sizeof(*scratch->jpeg));
-    struct decoder decoder = {
-        .fitter = fitter, .err = err, .file = file, .plain = scratch->jpeg == NULL};
+    struct decoder decoder = {.fitter = fitter,
+                              .err = err,
+                              .file = file,
+                              .plain = scratch->jpeg == NULL || scratch->jpeg_plain};
     decoder.jpeg.err = jpeg_std_error(&decoder.errors);
     decoder.errors.error_exit = on_error;
     decoder.errors.emit_message = on_message;

@@ -3,17 +3,21 @@
 
 #include <string.h>
 
-#define PEEK         JPEG_ENTROPY_PEEK
-#define BLOCK_SIZE   64
-#define SKIP_TO_END  128 /* coefficients that "end of block" passes over */
-#define SYMBOLS_PER_REFILL 4 /* of PEEK bits at most, out of 56 */
-#define RUN_OF_ZEROS 0xF0
+#define PEEK               JPEG_ENTROPY_PEEK
+#define BLOCK_SIZE         64
+#define SKIP_TO_END        128 /* coefficients that "end of block" passes over */
+#define RUN_OF_ZEROS       0xF0
+#define SYMBOLS_PER_REFILL 4 /* of PEEK bits at most, and the DC's before the first: 55 of 56 */
 
 /* An entry of `fast`: value << 16 | coefficients passed over << 8 | bits taken. 0: a longer code. */
 static int32_t entry_of(int32_t value, uint32_t run, uint32_t length)
 {
     return (int32_t)((uint32_t)value << 16 | run << 8 | length);
 }
+
+/* An entry of `pass`: PASS_END where the last code ends the block, coefficients passed over (and one
+ * for that end) << 4, bits taken. 0: the first code is longer. */
+#define PASS_END 0x8000u
 
 /* Zigzag order; entries past the 64th take the zeros that "end of block" and runs write there. */
 #define Z63x16 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63
@@ -59,6 +63,27 @@ static void fill_fast(struct jpeg_codes *codes, uint32_t code, uint32_t length, 
     }
 }
 
+/* Codes taken together, from `fast`: bits past the last whole code are not looked at. */
+static void fill_pass(struct jpeg_codes *codes)
+{
+    for (uint32_t bits = 0; bits < 1u << PEEK; bits++) {
+        uint32_t taken = 0;
+        uint32_t passed = 0;
+        uint32_t end = 0;
+        while (end == 0) {
+            int32_t entry = codes->fast[bits << taken & ((1u << PEEK) - 1)];
+            uint32_t length = (uint32_t)entry & 0xFFu;
+            uint32_t run = (uint32_t)entry >> 8 & 0xFFu;
+            if (entry == 0 || taken + length > PEEK)
+                break;
+            taken += length;
+            end = run >= SKIP_TO_END - 1 ? PASS_END : 0;
+            passed += end != 0 ? 1 : run + 1;
+        }
+        codes->pass[bits] = (uint16_t)(end | passed << 4 | taken);
+    }
+}
+
 /* Canonical codes, as the DHT segment lists them. libjpeg has checked that they fit. */
 static bool build(struct jpeg_codes *codes, const JHUFF_TBL *table, bool is_dc)
 {
@@ -83,7 +108,8 @@ static bool build(struct jpeg_codes *codes, const JHUFF_TBL *table, bool is_dc)
         }
         codes->code_end[length] = code << (16 - length);
     }
-    codes->code_end[17] = UINT32_MAX;
+    if (!is_dc)
+        fill_pass(codes);
     codes->built = true;
     return true;
 }
@@ -166,54 +192,107 @@ static inline bool no_marker(uint64_t eight)
 #define READER_RELOAD(reader)                                                                      \
     (bits = (reader)->bits, bit_count = (reader)->bit_count, next = (reader)->next)
 
-/* One block: the DC difference and, unless `block` is NULL, the coefficients. False: unsound. */
-__attribute__((always_inline)) static inline bool
-decode_block(struct reader *reader, const struct jpeg_codes *dc, const struct jpeg_codes *ac,
-             int32_t *last_dc, JCOEF *block)
+/* Afterwards 56 bits or more are there, as long as the data lasts. Some more are loaded, and will be
+ * again, to the same place. */
+#define READER_REFILL(reader)                                                                      \
+    do {                                                                                           \
+        uint64_t more = (reader)->end - next >= 8 ? big_endian(next) : ~(uint64_t)0;               \
+        if (__builtin_expect(no_marker(more) && bit_count >= 0, 1)) {                              \
+            bits |= more >> bit_count;                                                             \
+            next += (63 - bit_count) >> 3;                                                         \
+            bit_count |= 56;                                                                       \
+        } else {                                                                                   \
+            READER_STORE(reader);                                                                  \
+            refill_slowly(reader);                                                                 \
+            READER_RELOAD(reader);                                                                 \
+        }                                                                                          \
+    } while (0)
+
+/* `entry` is the next symbol's, its bits taken; 0 where the data is unsound. */
+#define READER_NEXT(reader, codes, entry)                                                          \
+    do {                                                                                           \
+        entry = (codes)->fast[bits >> (64 - PEEK)];                                                \
+        if (__builtin_expect(entry == 0, 0)) {                                                     \
+            READER_STORE(reader);                                                                  \
+            entry = decode_slowly(reader, codes);                                                  \
+            READER_RELOAD(reader);                                                                 \
+        } else {                                                                                   \
+            bits <<= entry & 0xFF;                                                                 \
+            bit_count -= entry & 0xFF;                                                             \
+        }                                                                                          \
+    } while (0)
+
+/* One block into `block`, which is all zeros. False: unsound. */
+static __attribute__((noinline)) bool decode_block(struct reader *reader,
+                                                   const struct jpeg_codes *dc,
+                                                   const struct jpeg_codes *ac,
+                                                   int32_t *last_dc, JCOEF *block)
 {
     READER_LOAD(reader);
-    const uint8_t *fast_end = reader->end - 8;
-    const struct jpeg_codes *codes = dc;
-    uint32_t at = 0;
-    do {
-        /* Afterwards 56 bits or more are there, as long as the data lasts. */
-        uint64_t more = next <= fast_end ? big_endian(next) : ~(uint64_t)0;
-        if (__builtin_expect(no_marker(more) && bit_count >= 0, 1)) {
-            bits |= more >> bit_count; /* the last of them will be loaded again, to the same place */
-            next += (63 - bit_count) >> 3;
-            bit_count |= 56;
-        } else {
-            READER_STORE(reader);
-            refill_slowly(reader);
-            READER_RELOAD(reader);
-        }
+    int32_t entry;
+    READER_REFILL(reader);
+    READER_NEXT(reader, dc, entry);
+    if (entry == 0)
+        return false;
+    *last_dc += entry >> 16;
+    block[0] = (JCOEF)*last_dc;
+    uint32_t at = 1;
+    for (;;) {
         for (int i = 0; i < SYMBOLS_PER_REFILL; i++) {
-            int32_t entry = codes->fast[bits >> (64 - PEEK)];
-            if (__builtin_expect(entry == 0, 0)) {
-                READER_STORE(reader);
-                entry = decode_slowly(reader, codes);
-                READER_RELOAD(reader);
-                if (entry == 0)
-                    return false;
-            } else {
-                bits <<= entry & 0xFF;
-                bit_count -= entry & 0xFF;
-            }
+            READER_NEXT(reader, ac, entry);
+            if (__builtin_expect(entry == 0, 0))
+                return false;
             at += (uint32_t)entry >> 8 & 0xFFu;
-            if (codes == dc) {
-                *last_dc += entry >> 16;
-                entry = (int32_t)((uint32_t)*last_dc << 16);
-                codes = ac;
-            }
-            if (block != NULL)
-                block[natural[at]] = (JCOEF)(entry >> 16);
+            block[natural[at]] = (JCOEF)(entry >> 16);
             if (++at >= BLOCK_SIZE)
-                break;
+                goto end;
         }
-    } while (at < BLOCK_SIZE);
+        READER_REFILL(reader);
+    }
+end:
     READER_STORE(reader);
     /* Either just past the last, or far past it by "end of block". */
     return at == BLOCK_SIZE || at >= SKIP_TO_END;
+}
+
+/* The same without a block: only the DC difference is wanted. */
+static __attribute__((noinline)) bool pass_block(struct reader *reader,
+                                                 const struct jpeg_codes *dc,
+                                                 const struct jpeg_codes *ac, int32_t *last_dc)
+{
+    READER_LOAD(reader);
+    int32_t entry;
+    READER_REFILL(reader);
+    READER_NEXT(reader, dc, entry);
+    if (entry == 0)
+        return false;
+    *last_dc += entry >> 16;
+    uint32_t at = 1;
+    for (;;) {
+        for (int i = 0; i < SYMBOLS_PER_REFILL; i++) {
+            uint32_t pass = ac->pass[bits >> (64 - PEEK)];
+            uint32_t after = at + (pass >> 4 & 0x7FFu);
+            if (__builtin_expect(pass != 0 && after <= BLOCK_SIZE, 1)) {
+                bits <<= pass & 15u;
+                bit_count -= (int32_t)(pass & 15u);
+                at = after;
+                if (at == BLOCK_SIZE || (pass & PASS_END) != 0)
+                    goto end;
+                continue;
+            }
+            /* A long code, or the block ends among those taken together: one at a time. */
+            READER_NEXT(reader, ac, entry);
+            at += ((uint32_t)entry >> 8 & 0xFFu) + 1;
+            if (entry == 0 || (at > BLOCK_SIZE && at < SKIP_TO_END))
+                return false;
+            if (at >= BLOCK_SIZE)
+                goto end;
+        }
+        READER_REFILL(reader);
+    }
+end:
+    READER_STORE(reader);
+    return true;
 }
 
 /* At a restart marker: fewer than eight bits are left, and the right marker follows. */
@@ -256,7 +335,7 @@ static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
         const struct jpeg_codes *ac = &entropy->ac[jpeg->cur_comp_info[index]->ac_tbl_no];
         int32_t *last_dc = &entropy->last_dc[index];
         sound = wanted ? decode_block(&reader, dc, ac, last_dc, *blocks[i])
-                       : decode_block(&reader, dc, ac, last_dc, NULL);
+                       : pass_block(&reader, dc, ac, last_dc);
     }
     if (!sound || reader.bit_count < 0)
         entropy->give_up(jpeg);
