@@ -65,6 +65,7 @@ void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work
         (struct bytes){exchange->parameters.version.data, exchange->parameters.version.size};
     work->min_score = exchange->parameters.min_score;
     work->deadline_ns = clock_monotonic_ns() + exchange->api->config.request_timeout_ms * NS_PER_MS;
+    work->tenant = "default";
     work->done = work_done;
     work->ctx = exchange;
     atomic_store(&exchange->work, work);

@@ -23,6 +23,8 @@ struct serving {
     struct engine *engine;
     struct model_repository *repository;
     struct predict *predict;
+    struct results *results; /* NULL, like blob: nothing is stored */
+    struct blob *blob;
     struct work *work;
     struct api *api;
     struct http_server *public_server;
@@ -61,6 +63,21 @@ static enum rc open_models(struct serving *serving, struct error *err)
     return rc;
 }
 
+static enum rc open_stores(struct serving *serving, struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    bool results = strcmp(settings->results, "none") != 0;
+    bool images = strcmp(settings->images, "none") != 0;
+    if (results != images)
+        return error_set(err, RC_INVALID, "--results and --images belong together: %s is missing",
+                         results ? "--images file:FOLDER" : "--results sqlite:PATH");
+    if (!results)
+        return RC_OK;
+    struct blob_config blob = {.url = settings->images};
+    enum rc rc = results_open(settings->results, &serving->results, err);
+    return rc == RC_OK ? blob_open(&blob, &serving->blob, err) : rc;
+}
+
 static enum rc open_work(struct serving *serving, struct error *err)
 {
     const struct settings *settings = serving->settings;
@@ -77,7 +94,12 @@ static enum rc open_work(struct serving *serving, struct error *err)
         .batch_max = settings->batch,
     };
     enum rc rc = predict_open(&predict, &serving->predict, err);
-    struct work_config work = {.predict = serving->predict, .repository = serving->repository};
+    if (rc == RC_OK)
+        rc = open_stores(serving, err);
+    struct work_config work = {.predict = serving->predict,
+                               .repository = serving->repository,
+                               .results = serving->results,
+                               .blob = serving->blob};
     return rc == RC_OK ? work_open(&work, &serving->work, err) : rc;
 }
 
@@ -132,8 +154,11 @@ static void close_serving(struct serving *serving)
     http_server_free(serving->public_server);
     http_server_free(serving->admin_server);
     api_free(serving->api);
-    work_free(serving->work);
+    /* The workers hand their last requests to the committer, which is the work's. */
     predict_free(serving->predict);
+    work_free(serving->work);
+    blob_free(serving->blob);
+    results_free(serving->results);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
 }

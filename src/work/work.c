@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "work/work.h"
+#include "work/commit.h"
 
 #include "base/clock.h"
 
@@ -8,6 +8,7 @@
 
 struct work {
     struct work_config config;
+    struct committer *committer; /* NULL: nothing is stored */
 };
 
 struct work_request *work_request_open(uint32_t image_count, uint32_t top_k)
@@ -30,14 +31,31 @@ struct work_request *work_request_open(uint32_t image_count, uint32_t top_k)
 
 void work_request_free(struct work_request *request) { free(request); }
 
+static void finish(struct work_request *request) { request->done(request); }
+
 enum rc work_open(const struct work_config *config, struct work **ret_work, struct error *err)
 {
     struct work *work = calloc(1, sizeof(*work));
     if (work == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for the work");
     work->config = *config;
+    enum rc rc = RC_OK;
+    if (config->results != NULL)
+        rc = committer_open(config->results, config->blob, finish, &work->committer, err);
+    if (rc != RC_OK) {
+        free(work);
+        return rc;
+    }
     *ret_work = work;
     return RC_OK;
+}
+
+static bool has_prediction(const struct work_request *request)
+{
+    for (uint32_t i = 0; i < request->image_count; i++)
+        if (request->results[i].task.rc == RC_OK)
+            return true;
+    return false;
 }
 
 static void task_done(struct predict_task *task)
@@ -49,7 +67,11 @@ static void task_done(struct predict_task *task)
         return;
     request->finished_ns = clock_monotonic_ns();
     request->finished_ms = clock_wall_ms();
-    request->done(request);
+    struct committer *committer = request->work->committer;
+    if (committer != NULL && has_prediction(request))
+        committer_push(committer, request);
+    else
+        finish(request);
 }
 
 enum rc work_submit(struct work *work, struct work_request *request, struct error *err)
@@ -72,6 +94,7 @@ enum rc work_submit(struct work *work, struct work_request *request, struct erro
         result->task.done = task_done;
         tasks[i] = &result->task;
     }
+    request->work = work;
     request->submitted_ns = clock_monotonic_ns();
     atomic_store(&request->pending_count, request->image_count);
     rc = predict_submit(work->config.predict, tasks, request->image_count, err);
@@ -85,4 +108,10 @@ void work_cancel(struct work_request *request)
         predict_cancel(&request->results[i].task);
 }
 
-void work_free(struct work *work) { free(work); }
+void work_free(struct work *work)
+{
+    if (work == NULL)
+        return;
+    committer_free(work->committer);
+    free(work);
+}

@@ -2,21 +2,27 @@
  * work.h - work_submit(), the only door between the edges (HTTP, command line) and the work.
  *
  * A request is one or more pictures for one model. It ends exactly once, with one result for each
- * picture in order: a prediction, or the reason why there is none.
+ * picture in order: a prediction, or the reason why there is none. With stores, a prediction is
+ * reported only after its picture, its row and its ledger entry are durable; one that is not is
+ * neither kept nor billed.
  *
- * Threads: any; `done` runs on a worker thread and must not block.
+ * Threads: any; `done` runs on a worker's or the committer's thread and must not block.
  * Ownership: a request belongs to the caller, who frees it after `done`.
  */
 #ifndef WORK_WORK_H
 #define WORK_WORK_H
 #include "base/id.h"
+#include "blob/blob.h"
 #include "predict/predict.h"
+#include "results/results.h"
 
 struct work;
 
 struct work_config {
     struct predict *predict;
     const struct model_repository *repository;
+    struct results *results; /* both or neither: NULL stores nothing */
+    struct blob *blob;
 };
 
 struct work_request;
@@ -36,6 +42,13 @@ struct work_request {
     struct bytes model_version; /* empty: the newest version */
     float min_score;
     uint64_t deadline_ns; /* monotonic; 0: none */
+    /* For the stores; borrowed until `done`. */
+    const char *tenant;
+    const char *key;  /* who asks; NULL: nobody in particular */
+    const char *plan; /* NULL: none */
+    uint32_t plan_version;
+    struct bytes reference; /* the client's own */
+    struct bytes metadata;
     void (*done)(struct work_request *request);
     void *ctx;
 
@@ -48,7 +61,9 @@ struct work_request {
     /* Set by work_request_open(). */
     uint32_t top_k;
     uint32_t image_count;
-    atomic_uint pending_count; /* private */
+    struct work *work;         /* private, like what follows */
+    struct work_request *next;
+    atomic_uint pending_count;
     struct work_result results[];
 };
 
