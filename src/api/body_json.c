@@ -184,6 +184,8 @@ static enum rc read_object(struct exchange *exchange, json_t *root, struct work_
 enum rc body_json_read(struct exchange *exchange, struct work_request **ret_work, struct error *err)
 {
     struct bytes body = http_body(exchange->http);
+    if (body.size == 0)
+        return error_set(err, RC_INVALID, "the body is empty; send an object with 'image' or 'images'");
     enum rc rc = check_marks(body, err);
     if (rc != RC_OK)
         return rc;

@@ -203,8 +203,8 @@ static uint8_t *direct_row(const struct fitter *fitter, uint32_t row)
     if (layout->transposed || layout->flip_x || fitter->bgr)
         return NULL;
     uint32_t across = layout->flip_y ? layout->y.axis.out_count - 1 - row : row;
-    return fitter->into + ((size_t)(layout->y.into_from + across) * fitter->into_width +
-                           layout->x.into_from) * 3;
+    return fitter->into +
+           ((size_t)(layout->y.into_from + across) * fitter->into_width + layout->x.into_from) * 3;
 }
 
 static void gather_tap_rows(const struct fitter *fitter, uint32_t out, uint32_t have)

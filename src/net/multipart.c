@@ -122,6 +122,8 @@ static bool is_boundary(struct bytes text)
 /* Where the delimiter (CRLF "--" boundary) begins at or after `from`; SIZE_MAX: nowhere. */
 static size_t find_delimiter(const struct multipart *multipart, size_t from)
 {
+    if (multipart->body.size == 0) /* there may be no memory behind it */
+        return SIZE_MAX;
     uint8_t needle[DELIMITER_SIZE_MAX] = "\r\n--";
     memcpy(needle + 4, multipart->boundary.data, multipart->boundary.size);
     const uint8_t *found = memmem(multipart->body.data + from, multipart->body.size - from, needle,

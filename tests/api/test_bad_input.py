@@ -26,14 +26,15 @@ FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unharmed(shared_server, cat):
+def unharmed(shared, cat):
     """After all of this module, the same server gives the same answer and has not grown without bound."""
-    before = said(shared_server.answer(cat))
+    server = shared.get()
+    before = said(server.answer(cat))
     yield
-    assert shared_server.is_running()
-    assert said(shared_server.answer(cat)) == before
-    assert shared_server.memory_peak() < MEMORY_PEAK_MAX
-    assert not [e for e in shared_server.events("access") if e["status"] in (500, 502)]
+    assert server.is_running()
+    assert said(server.answer(cat)) == before
+    assert server.memory_peak() < MEMORY_PEAK_MAX
+    assert not [e for e in server.events("access") if e["status"] in (500, 502)]
 
 
 @pytest.fixture(scope="module")

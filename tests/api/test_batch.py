@@ -23,9 +23,9 @@ def slow_picture():
 
 
 @pytest.fixture(scope="module")
-def alone(shared_server, small_photos):
+def alone(shared, small_photos):
     """What each photograph is answered with nothing beside it."""
-    return {sha256(photo): shared_server.answer(photo)["predictions"] for photo in small_photos}
+    return {sha256(photo): shared.get().answer(photo)["predictions"] for photo in small_photos}
 
 
 def bad_pictures(photo):
