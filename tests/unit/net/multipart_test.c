@@ -273,12 +273,9 @@ TEST(flipped_bytes_never_step_outside)
 TEST(an_empty_body_is_refused)
 {
     struct multipart multipart;
-    struct multipart_part part;
-    bool found = true;
     assert_int_equal(multipart_start(&multipart, bytes_of("multipart/form-data; boundary=b"),
                                      (struct bytes){0}, NULL),
-                     RC_OK);
-    assert_int_equal(multipart_next(&multipart, &part, &found, NULL), RC_INVALID);
+                     RC_INVALID);
 }
 
 TEST_MAIN("net multipart")
