@@ -285,6 +285,8 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
     return RC_OK;
 }
 
+void api_ready(struct api *api) { atomic_store(&api->ready, true); }
+
 void api_drain(struct api *api) { atomic_store(&api->draining, true); }
 
 void api_free(struct api *api)

@@ -26,6 +26,7 @@ struct route {
 
 struct api {
     struct api_config config;
+    atomic_bool ready;
     atomic_bool draining;
 
     /* The reader: one thread that turns large JSON bodies into pictures (reader.c). */

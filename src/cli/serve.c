@@ -118,22 +118,27 @@ static enum rc open_edge(struct serving *serving, struct error *err)
         .access_log = settings->access_log,
     };
     enum rc rc = api_open(&api, &serving->api, err);
-    if (rc == RC_OK)
-        rc = open_server(serving, settings->listen, &api_public_handler, &serving->public_server,
-                         err);
     if (rc == RC_OK && settings->admin_listen[0] != '\0')
         rc = open_server(serving, settings->admin_listen, &api_admin_handler,
                          &serving->admin_server, err);
+    /* Last: from here on there is work, and a failure would have to wait for it. */
+    if (rc == RC_OK)
+        rc = open_server(serving, settings->listen, &api_public_handler, &serving->public_server,
+                         err);
+    if (rc == RC_OK)
+        api_ready(serving->api);
     return rc;
 }
 
+/* The public server was drained or never opened. The threads that answer its requests are joined
+ * before it is freed: one may still be about to wake a loop whose client has its answer already. */
 static void close_serving(struct serving *serving)
 {
-    http_server_free(serving->public_server);
     http_server_free(serving->admin_server);
     api_free(serving->api);
     work_free(serving->work);
     predict_free(serving->predict);
+    http_server_free(serving->public_server);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
 }
