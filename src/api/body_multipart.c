@@ -50,7 +50,8 @@ enum rc body_multipart_read(struct exchange *exchange, struct work_request **ret
                             struct error *err)
 {
     if (http_body(exchange->http).size == 0)
-        return error_set(err, RC_INVALID, "the body is empty; send a form with a picture in 'image'");
+        return error_set(err, RC_INVALID,
+                         "the body is empty; send a form with a picture in 'image'");
     struct form form = {calloc(exchange->api->config.images_max, sizeof(struct bytes)), 0};
     if (form.pictures == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for the request; try again later");

@@ -13,5 +13,7 @@ void route_readyz(struct exchange *exchange)
     bool ready = atomic_load(&exchange->api->ready) && !draining;
     exchange_answer_json(exchange, ready ? 200 : 503,
                          json_pack("{s:s}", "status",
-                                   draining ? "draining" : ready ? "ready" : "starting"));
+                                   draining ? "draining"
+                                   : ready  ? "ready"
+                                            : "starting"));
 }

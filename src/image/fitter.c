@@ -171,6 +171,7 @@ enum rc fitter_poll(const struct fitter *fitter, struct error *err)
 /* Write one finished row of the resize, in stored order, to its place in the tensor. */
 static void place_row(const struct fitter *fitter, uint32_t row, const uint8_t *line)
 {
+    assert(fitter->into != NULL);
     const struct layout *layout = &fitter->layout;
     uint32_t count = layout->x.axis.out_count;
     uint32_t across = layout->flip_y ? layout->y.axis.out_count - 1 - row : row;

@@ -97,6 +97,8 @@ static void work_on_batch(struct worker *worker, struct predict_task *task)
     }
     uint32_t count = 0;
     bool was_held = task == worker->held;
+    /* Broken ones count too: a good picture does not wait for every broken one behind it. */
+    uint32_t left = worker->predict->config.batch_max;
     worker->held = NULL;
     while (task != NULL) {
         bool slow = false;
@@ -114,8 +116,7 @@ static void work_on_batch(struct worker *worker, struct predict_task *task)
             worker->batch[count++] = task;
         else
             predict_finish(task, rc);
-        task = count < worker->predict->config.batch_max ? predict_take_more(worker->predict, model)
-                                                         : NULL;
+        task = --left > 0 ? predict_take_more(worker->predict, model) : NULL;
     }
     if (count > 0)
         answer_batch(worker, session, count);
