@@ -123,7 +123,7 @@ static size_t body_max(const struct exchange *exchange)
             bytes_equal_nocase((struct bytes){type.data, size}, bytes_of(wrapped[i])))
             return config->body_max;
     }
-    return config->image_max;
+    return config->image_max < config->body_max ? config->image_max : config->body_max;
 }
 
 static enum rc on_headers(struct api *api, struct http_request *http, enum route_port port,

@@ -56,6 +56,7 @@ struct exchange {
         uint32_t top_k;
         float min_score;
     } parameters;
+    uint64_t deadline_ns;
     bool several; /* the answer is {"results": [...]} */
     enum answer_format format;
     uint8_t *decoded; /* pictures that came in base64 */

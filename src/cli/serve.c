@@ -194,10 +194,10 @@ static void fix_malloc(void)
     (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
-static enum rc run(const struct settings *settings, struct error *err)
+static enum rc run(const struct settings *settings, enum log_level level, struct error *err)
 {
     fix_malloc();
-    /* Every thread inherits this mask: signals come to wait_signal() alone. */
+    /* Every thread, the log's too, inherits this mask: signals come to wait_signal() alone. */
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -210,7 +210,9 @@ static enum rc run(const struct settings *settings, struct error *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     struct serving serving = {.settings = settings};
-    enum rc rc = open_models(&serving, err);
+    enum rc rc = log_open(level, STDERR_FILENO, err);
+    if (rc == RC_OK)
+        rc = open_models(&serving, err);
     if (rc == RC_OK)
         rc = open_work(&serving, err);
     if (rc == RC_OK)
@@ -257,9 +259,7 @@ int cli_serve(int argc, char **argv)
     if (rc == RC_OK)
         rc = log_level_parse(settings.log_level, &level);
     if (rc == RC_OK)
-        rc = log_open(level, STDERR_FILENO, &err);
-    if (rc == RC_OK)
-        rc = run(&settings, &err);
+        rc = run(&settings, level, &err);
     log_close();
     config_done(&config);
     return rc == RC_OK ? 0 : cli_fail(&err);

@@ -92,7 +92,8 @@ static void work_on_batch(struct worker *worker, struct predict_task *task)
     struct session *session = NULL;
     enum rc opened = worker_session(worker, model, &session, &task->err);
     if (opened != RC_OK) {
-        predict_finish(task, opened);
+        /* The repository's fault, whatever it is: the request named a model that there is. */
+        predict_finish(task, opened == RC_NO_MEMORY ? opened : RC_INTERNAL);
         return;
     }
     uint32_t count = 0;

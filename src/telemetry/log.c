@@ -152,9 +152,9 @@ void log_close(void)
     pthread_cond_signal(&state.more);
     pthread_mutex_unlock(&state.lock);
     struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += CLOSE_WAIT_S;
-    bool ended = pthread_clockjoin_np(state.thread, NULL, CLOCK_MONOTONIC, &until) == 0;
+    bool ended = pthread_timedjoin_np(state.thread, NULL, &until) == 0;
     /* Requests that a drain gave up on may be writing lines still. */
     pthread_mutex_lock(&state.lock);
     state.open = false;

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base64 that is almost right, log lines that quote what is no text, logs that nobody reads."""
+"""Corners that a careful reading of the sources found."""
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 
 import pytest
 from conftest import ENGINE, IMAGO, MODELS, PATIENCE_S, environment
-from wire import Wire
+from wire import Wire, exchange, form, part
 
 
 @pytest.mark.parametrize("at", [4, 20_000, -4, None])
@@ -48,3 +49,47 @@ def test_a_log_that_nobody_reads_does_not_keep_the_server_from_ending(tmp_path):
         process.kill()
         process.wait()
         os.close(reading)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_can_never_fit_is_not_told_to_come_back(start, chunked):
+    server = start(body_memory="1Mi")
+    body = bytes(2 << 20)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: test\r\n"
+    if chunked:
+        data = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    else:
+        data = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    assert exchange(server.port, data).status == 413
+
+
+def test_a_model_that_cannot_be_opened_is_no_fault_of_the_request(start, tmp_path, cat):
+    models = tmp_path / "models"
+    models.mkdir()
+    for folder in MODELS.iterdir():
+        if folder.is_dir():
+            (models / folder.name).symlink_to(folder)
+    source = next(models.glob("*/*/model.yaml")).parent
+    broken = models / "zz-broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "labels.txt").write_bytes((source / "labels.txt").read_bytes())
+    text = (source / "model.yaml").read_text()
+    text = re.sub(r"^name:.*", "name: zz-broken", text, flags=re.M)
+    (broken / "model.yaml").write_text(re.sub(r"^version:.*", 'version: "1"', text, flags=re.M))
+    server = start(models=models)
+    for _ in range(2):
+        assert server.predict(cat, params={"model": "zz-broken"}).status_code == 500
+    assert server.predict(cat).status_code == 200
+
+
+def test_the_time_for_a_request_runs_while_its_json_is_read(start, cat):
+    server = start(request_timeout="50ms")
+    picture = cat + bytes(19_900_000)
+    answer = server.request("POST", "/v1/predict", json={"image": base64.b64encode(picture).decode()})
+    assert answer.status_code == 504
+
+
+def test_a_form_of_very_many_parameters(server, cat):
+    body, content_type = form([cat], top_k=1)
+    assert server.predict(part("top_k", 1) * 15 + body, content_type).status_code == 200
+    assert server.predict(part("top_k", 1) * 16 + body, content_type).status_code == 413
