@@ -5,8 +5,10 @@ from xml.sax.saxutils import escape
 WIDTH, LEFT, RIGHT, TOP = 760, 190, 30, 56
 COLOURS = ("#0b6e99", "#c05621", "#4a7c2a", "#7a4fa3", "#8a6d1d")
 STYLE = (
-    "<style>text{font:13px system-ui,sans-serif;fill:#222}.t{font-weight:600;font-size:15px}.s{fill:#666;font-size:12px}"
-    ".g{stroke:#ddd}.p{fill:#fff}@media(prefers-color-scheme:dark){text{fill:#eee}.s{fill:#aaa}.g{stroke:#444}.p{fill:#1b1b1b}}</style>"
+    "<style>text{font:13px system-ui,sans-serif;fill:#222}.t{font-weight:600;font-size:15px}"
+    ".s{fill:#666;font-size:12px}.g{stroke:#ddd}.p{fill:#fff}.f{stroke:#b00020;stroke-dasharray:4 3}"
+    "@media(prefers-color-scheme:dark){text{fill:#eee}.s{fill:#aaa}.g{stroke:#444}.p{fill:#1b1b1b}.f{stroke:#ff6b81}}"
+    "</style>"
 )
 
 
@@ -14,11 +16,19 @@ def text(x, y, words, kind="", anchor="start"):
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
+def rule(x1, y1, x2, y2, kind="g"):
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def box(x, y, width, height, colour):
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{colour}"/>'
+
+
 def page(height, title, subtitle, parts):
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{STYLE}'
-        f'<rect class="p" width="{WIDTH}" height="{height}"/>{text(16, 24, title, "t")}{text(16, 42, subtitle, "s")}{"".join(parts)}</svg>\n'
-    )
+    frame = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}"'
+    paper = f'<rect class="p" width="{WIDTH}" height="{height}"/>'
+    words = text(16, 24, title, "t") + text(16, 42, subtitle, "s")
+    return f"<svg {frame}>{STYLE}{paper}{words}{''.join(parts)}</svg>\n"
 
 
 def round_up(value):
@@ -39,15 +49,15 @@ def cpu_chart(result):
     bottom = TOP + 34 * len(rows)
     for tick in range(6):
         x = LEFT + tick * step * scale
-        parts.append(f'<line class="g" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>{text(x, bottom + 16, f"{tick * step:g}", "s", "middle")}')
+        parts += [rule(x, TOP, x, bottom), text(x, bottom + 16, f"{tick * step:g}", "s", "middle")]
     for index, row in enumerate(rows):
         y = TOP + 34 * index + 6
         width = row["cpu_ms"] * scale
-        parts.append(text(LEFT - 8, y + 15, f"{row['name']}, {row['precision']}" if "fp32" not in row["name"] else row["name"], anchor="end"))
-        parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="22" fill="{COLOURS[min(index, 2)]}"/>')
+        parts.append(text(LEFT - 8, y + 15, f"{row['name'].removesuffix('-fp32')}, {row['precision']}", anchor="end"))
+        parts.append(box(LEFT, y, width, 22, COLOURS[min(index, 2)]))
         parts.append(text(LEFT + width + 6, y + 15, f"{row['cpu_ms']:.2f}"))
     x = LEFT + floor * scale
-    parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 4}" y2="{bottom}" stroke="#b00020" stroke-dasharray="4 3"/>')
+    parts.append(rule(x, TOP - 4, x, bottom, "f"))
     parts.append(text(x, bottom + 34, f"int8 floor {floor:.2f}", "s", "middle"))
     subtitle = "server CPU milliseconds, user and system, median of interleaved rounds; 8 clients, closed loop"
     return page(height, "CPU per image", subtitle, parts)
@@ -72,12 +82,14 @@ def latency_chart(result):
     parts = []
     for tick in range(6):
         y, x = y_of(tick * step), x_of(tick * rate_step)
-        parts.append(f'<line class="g" x1="{left}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{text(left - 8, y + 4, f"{tick * step:g}", "s", "end")}')
+        parts += [rule(left, y, WIDTH - RIGHT, y), text(left - 8, y + 4, f"{tick * step:g}", "s", "end")]
         parts.append(text(x, bottom + 16, f"{tick * rate_step:g}", "s", "middle"))
     for index, (name, points) in enumerate(curves.items()):
         for quantile, dashed in (("p50", False), ("p99", True)):
-            parts.append(line([(x_of(p["rate"]), y_of(p["latency_ms"][quantile])) for p in points], COLOURS[index], dashed))
-        parts.append(f'<rect x="{left + 220 * index}" y="{bottom + 40}" width="14" height="14" fill="{COLOURS[index]}"/>')
+            places = [(x_of(p["rate"]), y_of(p["latency_ms"][quantile])) for p in points]
+            parts.append(line(places, COLOURS[index], dashed))
+        parts.append(box(left + 220 * index, bottom + 40, 14, 14, COLOURS[index]))
         parts.append(text(left + 220 * index + 20, bottom + 52, name))
     parts.append(text((left + WIDTH) / 2, bottom + 32, "requests a second (Poisson)", "s", "middle"))
-    return page(height, "Latency by rate", "int8; milliseconds from the intended arrival; solid p50, dashed p99; lines at the top edge are off the chart", parts)
+    subtitle = "int8; milliseconds from the intended arrival; solid p50, dashed p99; at the top edge: off the chart"
+    return page(height, "Latency by rate", subtitle, parts)

@@ -39,7 +39,7 @@ SCENES = place("IMAGO_SCENES", "build/photos/scenes")
 ENGINE = os.environ.get("IMAGO_ENGINE", "")
 SLOW = float(os.environ.get("IMAGO_TEST_SLOW", "1"))
 # For what must happen, however slow the machine is; nothing asserts that it happens sooner.
-PATIENCE_S = 60 * SLOW
+PATIENCE_S = 30 * SLOW
 SANITIZER = re.compile(r"(Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|runtime error:")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
@@ -70,7 +70,8 @@ class Server:
 
     def __init__(self, folder, settings=None, env=None):
         values = {"listen": "127.0.0.1:0", "admin-listen": "127.0.0.1:0", "data": folder / "data",
-                  "models": MODELS, "drain-linger": "50ms"}
+                  "models": MODELS, "drain-linger": "50ms",
+                  "request-timeout": f"{30 * SLOW:.0f}s", "drain-timeout": f"{30 * SLOW:.0f}s"}
         if ENGINE:
             values["engine"] = ENGINE
         values |= {name.replace("_", "-"): value for name, value in (settings or {}).items()}
@@ -234,25 +235,41 @@ class Server:
             self.process.wait()
 
 
+class Shared:
+    """The server that tests share. One that died is replaced, so that it fails one test only."""
+
+    def __init__(self, folders):
+        self.folders = folders
+        self.server = None
+
+    def get(self):
+        if self.server is None or not self.server.is_running():
+            self.server = Server(self.folders.mktemp("shared"))
+        return self.server
+
+
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("shared"))
-    yield server
-    server.stop()
+def shared(tmp_path_factory):
+    shared = Shared(tmp_path_factory)
+    yield shared
+    if shared.server is not None and shared.server.is_running():
+        shared.server.stop()
 
 
 @pytest.fixture
-def server(shared_server):
+def server(shared):
     """The server with the default settings; it must survive every test."""
-    yield shared_server
-    assert shared_server.is_running(), shared_server.text[-4000:]
+    server = shared.get()
+    yield server
+    assert server.is_running(), server.text[-6000:]
 
 
 @pytest.fixture(scope="session")
-def warm_cache(shared_server):
+def warm_cache(shared):
     """A folder with everything the engine compiles of the default model."""
-    shared_server.settle()
-    return Path(shared_server.settings["data"]) / "cache"
+    server = shared.get()
+    server.settle()
+    return Path(server.settings["data"]) / "cache"
 
 
 @pytest.fixture

@@ -287,14 +287,13 @@ enum rc account_quota_correct(struct account *account, const char *tenant, uint6
     return rc;
 }
 
-/* spent / budget >= percent / 100, without a product that overflows: 255 * 2^63 needs 71 bits. */
+/* spent / budget >= percent / 100. What does not fit into 64 bits cannot have been spent. */
 static bool has_reached(uint64_t spent, uint64_t budget, uint8_t percent)
 {
-    uint64_t whole = budget / 100 * percent;
     uint64_t part = budget % 100 * percent;
     uint64_t needed;
-    if (budget / 100 > UINT64_MAX / 255 ||
-        __builtin_add_overflow(whole, part / 100 + (part % 100 != 0), &needed))
+    if (__builtin_mul_overflow(budget / 100, (uint64_t)percent, &needed) ||
+        __builtin_add_overflow(needed, part / 100 + (part % 100 != 0), &needed))
         return false;
     return spent >= needed;
 }

@@ -51,7 +51,8 @@ static double quality(struct bytes parameters)
     return 1;
 }
 
-/* How closely a media range names the type: 3 the type itself, 2 its family, 1 everything, 0 not. */
+/* How closely a media range names the type: 3 the type itself, 2 its family, 1 everything, 0 not.
+ */
 static int media_range_fit(struct bytes range, const char *media_type)
 {
     size_t family = (size_t)(strchr(media_type, '/') - media_type) + 1;

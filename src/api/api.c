@@ -123,7 +123,7 @@ static size_t body_max(const struct exchange *exchange)
             bytes_equal_nocase((struct bytes){type.data, size}, bytes_of(wrapped[i])))
             return config->body_max;
     }
-    return config->image_max;
+    return config->image_max < config->body_max ? config->image_max : config->body_max;
 }
 
 static enum rc on_headers(struct api *api, struct http_request *http, enum route_port port,
@@ -234,10 +234,11 @@ static void log_access(const struct exchange *exchange)
                   http_status_sent(http), "bytes_in", (json_int_t)http_bytes_received(http),
                   "bytes_out", (json_int_t)http_bytes_sent(http), "duration_ms",
                   (double)duration_us / 1000, "peer", http_peer(http));
+    /* A detail that quotes what is not UTF-8 is left away. */
     if (exchange->rc != RC_OK)
-        (void)json_object_update_new(
-            line,
-            json_pack("{s:s, s:s*}", "problem", rc_slug(exchange->rc), "detail", exchange->detail));
+        (void)json_object_update_new(line,
+                                     json_pack("{s:s, s:o*}", "problem", rc_slug(exchange->rc),
+                                               "detail", json_string(exchange->detail)));
     const struct work_request *work = atomic_load(&exchange->work);
     if (work != NULL && work->model != NULL)
         (void)json_object_update_new(line, work_fields(work));
@@ -284,6 +285,8 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
     *ret_api = api;
     return RC_OK;
 }
+
+void api_ready(struct api *api) { atomic_store(&api->ready, true); }
 
 void api_drain(struct api *api) { atomic_store(&api->draining, true); }
 

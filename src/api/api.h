@@ -29,6 +29,8 @@ NODISCARD enum rc api_open(const struct api_config *config, struct api **ret_api
 /* What http_config.handler and .ctx take: one for the public port, one for the admin port. */
 extern const struct http_handler api_public_handler;
 extern const struct http_handler api_admin_handler;
+/* /readyz says yes from now on. */
+void api_ready(struct api *api);
 /* /readyz says no from now on; requests are still served. */
 void api_drain(struct api *api);
 /* Every request must have been finished. NULL is fine. */

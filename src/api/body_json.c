@@ -62,6 +62,9 @@ static enum rc decode(EVP_ENCODE_CTX *context, struct bytes text, uint8_t *into,
     int tail_size = 0;
     if (text.size > INT32_MAX)
         return RC_TOO_LARGE;
+    /* OpenSSL takes it for the end, as PEM files have it. */
+    if (memchr(text.data, '-', text.size) != NULL)
+        return RC_INVALID;
     EVP_DecodeInit(context);
     if (EVP_DecodeUpdate(context, into, &body_size, text.data, (int)text.size) < 0 ||
         EVP_DecodeFinal(context, into + body_size, &tail_size) < 0)
@@ -184,6 +187,9 @@ static enum rc read_object(struct exchange *exchange, json_t *root, struct work_
 enum rc body_json_read(struct exchange *exchange, struct work_request **ret_work, struct error *err)
 {
     struct bytes body = http_body(exchange->http);
+    if (body.size == 0)
+        return error_set(err, RC_INVALID,
+                         "the body is empty; send an object with 'image' or 'images'");
     enum rc rc = check_marks(body, err);
     if (rc != RC_OK)
         return rc;

@@ -5,10 +5,13 @@
 
 #include <stdlib.h>
 
+#define PARAMETER_PART_MAX 16u /* a field may be given again; reading a million takes a second */
+
 /* Parameters may stand behind the pictures, so everything is read before room is made. */
 struct form {
     struct bytes *pictures;
     uint32_t count;
+    uint32_t parameter_count;
 };
 
 static enum rc take_part(struct exchange *exchange, const struct multipart_part *part,
@@ -21,6 +24,9 @@ static enum rc take_part(struct exchange *exchange, const struct multipart_part 
                              "the file is in a field '%.*s'; send pictures in fields named 'image'",
                              (int)(part->name.size < 40 ? part->name.size : 40),
                              (const char *)part->name.data);
+        if (form->parameter_count++ == PARAMETER_PART_MAX)
+            return error_set(err, RC_TOO_LARGE, "over %u parameters in one form",
+                             PARAMETER_PART_MAX);
         return parameter_set(&exchange->parameters, part->name, part->body, err);
     }
     if (form->count == images_max)
@@ -49,7 +55,10 @@ static enum rc take_form(struct exchange *exchange, struct form *form, struct er
 enum rc body_multipart_read(struct exchange *exchange, struct work_request **ret_work,
                             struct error *err)
 {
-    struct form form = {calloc(exchange->api->config.images_max, sizeof(struct bytes)), 0};
+    if (http_body(exchange->http).size == 0)
+        return error_set(err, RC_INVALID,
+                         "the body is empty; send a form with a picture in 'image'");
+    struct form form = {calloc(exchange->api->config.images_max, sizeof(struct bytes)), 0, 0};
     if (form.pictures == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for the request; try again later");
     enum rc rc = take_form(exchange, &form, err);

@@ -26,6 +26,7 @@ struct route {
 
 struct api {
     struct api_config config;
+    atomic_bool ready;
     atomic_bool draining;
 
     /* The reader: one thread that turns large JSON bodies into pictures (reader.c). */
@@ -55,6 +56,7 @@ struct exchange {
         uint32_t top_k;
         float min_score;
     } parameters;
+    uint64_t deadline_ns;
     bool several; /* the answer is {"results": [...]} */
     enum answer_format format;
     uint8_t *decoded; /* pictures that came in base64 */

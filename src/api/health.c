@@ -10,6 +10,10 @@ void route_livez(struct exchange *exchange)
 void route_readyz(struct exchange *exchange)
 {
     bool draining = atomic_load(&exchange->api->draining);
-    exchange_answer_json(exchange, draining ? 503 : 200,
-                         json_pack("{s:s}", "status", draining ? "draining" : "ready"));
+    bool ready = atomic_load(&exchange->api->ready) && !draining;
+    exchange_answer_json(exchange, ready ? 200 : 503,
+                         json_pack("{s:s}", "status",
+                                   draining ? "draining"
+                                   : ready  ? "ready"
+                                            : "starting"));
 }

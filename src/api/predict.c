@@ -64,7 +64,7 @@ void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work
     work->model_version =
         (struct bytes){exchange->parameters.version.data, exchange->parameters.version.size};
     work->min_score = exchange->parameters.min_score;
-    work->deadline_ns = clock_monotonic_ns() + exchange->api->config.request_timeout_ms * NS_PER_MS;
+    work->deadline_ns = exchange->deadline_ns;
     work->tenant = "default";
     work->done = work_done;
     work->ctx = exchange;
@@ -100,6 +100,8 @@ void route_predict(struct exchange *exchange)
     struct error err = {0};
     struct work_request *work = NULL;
     exchange->parameters.top_k = exchange->api->config.top_k;
+    exchange->deadline_ns =
+        clock_monotonic_ns() + exchange->api->config.request_timeout_ms * NS_PER_MS;
     enum rc rc = answer_choose(http_header(exchange->http, "accept"), &exchange->format, &err);
     if (rc == RC_OK)
         rc = parameters_read_query(exchange, &err);

@@ -137,6 +137,9 @@ static enum rc check(const struct bench_options *options, int argument_count, st
     if (argument_count == 0 && !options->floor)
         return error_set(err, RC_INVALID,
                          "name the URL to send photos to, or --floor; --help shows how");
+    if (options->count != 0 && options->count < options->rounds)
+        return error_set(err, RC_INVALID, "--count %u cannot be split into --rounds %u",
+                         options->count, options->rounds);
     if (options->photos[0] == '\0')
         return error_set(err, RC_INVALID, "name the folder of pictures to send: --photos DIR");
     if (strpbrk(options->field, "\"\r\n") != NULL || strpbrk(options->header, "\r\n") != NULL)

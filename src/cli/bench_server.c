@@ -14,6 +14,16 @@
 
 #define PROCESS_COUNT_MAX 32768u
 
+/* Fields of /proc/PID/stat that follow the state. */
+enum {
+    STAT_PARENT = 0,
+    STAT_USER = 10,
+    STAT_SYSTEM,
+    STAT_CHILD_USER,
+    STAT_CHILD_SYSTEM,
+    STAT_FIELD_COUNT,
+};
+
 struct process {
     uint32_t pid;
     uint32_t parent;
@@ -40,25 +50,28 @@ static bool read_process(uint32_t pid, struct process *ret_process)
     if (!read_text(pid, "stat", text, sizeof(text)))
         return false;
     /* The name, in brackets, may hold anything: fields are counted from the last bracket. */
-    const char *fields = strrchr(text, ')');
-    uint32_t parent = 0;
-    unsigned long user = 0;
-    unsigned long system = 0;
-    long child_user = 0;
-    long child_system = 0;
-    if (fields == NULL ||
-        sscanf(fields, ") %*c %u %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %ld %ld", &parent,
-               &user, &system, &child_user, &child_system) != 5)
+    const char *at = strrchr(text, ')');
+    uint64_t fields[STAT_FIELD_COUNT] = {0};
+    if (at == NULL || strlen(at) < 4)
         return false;
+    at += 4; /* ") S ": the state is one letter */
+    for (size_t i = 0; i < STAT_FIELD_COUNT; i++) {
+        char *end;
+        fields[i] = strtoull(at, &end, 10); /* a negative one is none of those that are used */
+        if (end == at)
+            return false;
+        at = end;
+    }
     uint64_t tick_ns = NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
-    uint64_t own_ns = ((uint64_t)user + (uint64_t)system) * tick_ns;
+    uint64_t own_ns = (fields[STAT_USER] + fields[STAT_SYSTEM]) * tick_ns;
     /* The same sum in nanoseconds, where the system has it. */
     clockid_t clock;
     struct timespec spent;
     if (clock_getcpuclockid((pid_t)pid, &clock) == 0 && clock_gettime(clock, &spent) == 0)
         own_ns = (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
-    uint64_t children_ns = ((uint64_t)child_user + (uint64_t)child_system) * tick_ns;
-    *ret_process = (struct process){.pid = pid, .parent = parent, .cpu_ns = own_ns + children_ns};
+    uint64_t children_ns = (fields[STAT_CHILD_USER] + fields[STAT_CHILD_SYSTEM]) * tick_ns;
+    *ret_process = (struct process){
+        .pid = pid, .parent = (uint32_t)fields[STAT_PARENT], .cpu_ns = own_ns + children_ns};
     return true;
 }
 

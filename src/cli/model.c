@@ -80,8 +80,8 @@ int cli_model(int argc, char **argv)
         else if (strcmp(argv[0], "inspect") == 0 && rest == 2)
             rc = inspect(argv[1], engine, &err);
         else
-            rc = error_set(&err, RC_INVALID, "model takes 'list' or 'inspect FILE', not '%.60s'",
-                           argv[0]);
+            rc = error_set(&err, RC_INVALID,
+                           "write 'imago model list' or 'imago model inspect FILE.onnx'");
     }
     engine_free(engine);
     config_done(&config);

@@ -188,7 +188,10 @@ static enum rc finish_item(struct labelling *labelling, struct item *item, struc
                  : labelling->form == FORM_CSV
                      ? answer_csv_rows(item->path, item->request, result, text)
                      : write_jsonl(item, text);
-    if (rc == RC_OK && cli_print(text) != 0)
+    if (rc != RC_OK)
+        (void)error_set(err, rc, "cannot write the answer for '%.150s': %s", item->path,
+                        rc_text(rc));
+    else if (cli_print(text) != 0)
         rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
     buf_done(&item->file);
     work_request_free(item->request);

@@ -140,23 +140,28 @@ static enum rc open_edge(struct serving *serving, struct error *err)
         .access_log = settings->access_log,
     };
     enum rc rc = api_open(&api, &serving->api, err);
-    if (rc == RC_OK)
-        rc = open_server(serving, settings->listen, &api_public_handler, &serving->public_server,
-                         err);
     if (rc == RC_OK && settings->admin_listen[0] != '\0')
         rc = open_server(serving, settings->admin_listen, &api_admin_handler,
                          &serving->admin_server, err);
+    /* Last: from here on there is work, and a failure would have to wait for it. */
+    if (rc == RC_OK)
+        rc = open_server(serving, settings->listen, &api_public_handler, &serving->public_server,
+                         err);
+    if (rc == RC_OK)
+        api_ready(serving->api);
     return rc;
 }
 
+/* The public server was drained or never opened. The threads that answer its requests are joined
+ * before it is freed: one may still be about to wake a loop whose client has its answer already. */
 static void close_serving(struct serving *serving)
 {
-    http_server_free(serving->public_server);
     http_server_free(serving->admin_server);
     api_free(serving->api);
     /* The workers hand their last requests to the committer, which is the work's. */
     predict_free(serving->predict);
     work_free(serving->work);
+    http_server_free(serving->public_server);
     blob_free(serving->blob);
     results_free(serving->results);
     model_repository_free(serving->repository);
@@ -214,10 +219,10 @@ static void fix_malloc(void)
     (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
-static enum rc run(const struct settings *settings, struct error *err)
+static enum rc run(const struct settings *settings, enum log_level level, struct error *err)
 {
     fix_malloc();
-    /* Every thread inherits this mask: signals come to wait_signal() alone. */
+    /* Every thread, the log's too, inherits this mask: signals come to wait_signal() alone. */
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -230,7 +235,9 @@ static enum rc run(const struct settings *settings, struct error *err)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
     struct serving serving = {.settings = settings};
-    enum rc rc = open_models(&serving, err);
+    enum rc rc = log_open(level, STDERR_FILENO, err);
+    if (rc == RC_OK)
+        rc = open_models(&serving, err);
     if (rc == RC_OK)
         rc = open_work(&serving, err);
     if (rc == RC_OK)
@@ -277,9 +284,7 @@ int cli_serve(int argc, char **argv)
     if (rc == RC_OK)
         rc = log_level_parse(settings.log_level, &level);
     if (rc == RC_OK)
-        rc = log_open(level, STDERR_FILENO, &err);
-    if (rc == RC_OK)
-        rc = run(&settings, &err);
+        rc = run(&settings, level, &err);
     log_close();
     config_done(&config);
     return rc == RC_OK ? 0 : cli_fail(&err);

@@ -4,10 +4,13 @@
 #include "image/image.h"
 
 #include <stdio.h>
+#include <string.h>
 
 int cli_version(int argc, char **argv)
 {
-    (void)argv;
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0))
+        return cli_help("version", "Prints the version and the picture formats that are built in.",
+                        NULL, 0, false);
     if (argc > 0) {
         struct error err = {.rc = RC_INVALID, .text = "version takes no arguments"};
         return cli_fail(&err);

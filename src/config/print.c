@@ -93,7 +93,9 @@ enum rc config_reference(const struct option *rows, size_t count, struct buf *in
         "# Settings\n\nEvery setting of `imago serve`. A flag wins over the environment, the "
         "environment over the file\n(`--config FILE`, `name: value` lines), the file over the "
         "default. `imago config --print`\nshows the values in force and where each came "
-        "from.\n");
+        "from.\n\nSIZE is in bytes; `k`, `M`, `G` are thousands, `Ki`, `Mi`, `Gi` are powers of "
+        "1024. TIME has a unit: `ms`, `s`,\n`m` or `h`. What is true by default is switched off "
+        "by `--no-` before its name, in the environment and the file by `false`.\n");
     for (size_t i = 0; i < count && rc == RC_OK; i++) {
         if (i == 0 || strcmp(rows[i].group, rows[i - 1].group) != 0)
             rc = buf_printf(

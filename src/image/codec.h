@@ -16,8 +16,8 @@ struct header {
 struct codec {
     bool (*matches)(struct bytes file);
     /* Read the header and find truncation; image.c checks sides, pixels and memory afterwards. */
-    enum rc (*probe)(struct bytes file, const struct image_limits *limits, struct header *ret_header,
-                     struct error *err);
+    enum rc (*probe)(struct bytes file, const struct image_limits *limits,
+                     struct header *ret_header, struct error *err);
     /* Deliver the fitter's window. */
     enum rc (*decode)(struct bytes file, const struct image_info *info, struct fitter *fitter,
                       struct error *err);
@@ -27,7 +27,8 @@ struct codec {
 #include "image/formats.def"
 #undef FORMAT
 
-/* Sides before anything is done with their product: shared by probes that go on after the header. */
+/* Sides before anything is done with their product: shared by probes that go on after the header.
+ */
 NODISCARD enum rc header_check_sides(const struct image_limits *limits, uint64_t width,
                                      uint64_t height, struct error *err);
 #endif

@@ -171,6 +171,7 @@ enum rc fitter_poll(const struct fitter *fitter, struct error *err)
 /* Write one finished row of the resize, in stored order, to its place in the tensor. */
 static void place_row(const struct fitter *fitter, uint32_t row, const uint8_t *line)
 {
+    assert(fitter->into != NULL);
     const struct layout *layout = &fitter->layout;
     uint32_t count = layout->x.axis.out_count;
     uint32_t across = layout->flip_y ? layout->y.axis.out_count - 1 - row : row;
@@ -203,8 +204,8 @@ static uint8_t *direct_row(const struct fitter *fitter, uint32_t row)
     if (layout->transposed || layout->flip_x || fitter->bgr)
         return NULL;
     uint32_t across = layout->flip_y ? layout->y.axis.out_count - 1 - row : row;
-    return fitter->into + ((size_t)(layout->y.into_from + across) * fitter->into_width +
-                           layout->x.into_from) * 3;
+    return fitter->into +
+           ((size_t)(layout->y.into_from + across) * fitter->into_width + layout->x.into_from) * 3;
 }
 
 static void gather_tap_rows(const struct fitter *fitter, uint32_t out, uint32_t have)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fitter.h - takes a picture's rows one after another and resizes them into the tensor as they come.
+ * fitter.h - takes a picture's rows one after another and resizes them into the tensor as they
+ * come.
  *
  * A decoder asks for the window it must deliver, says how wide its rows are, then fills a row at a
  * time: fitter_row(), fitter_advance(). Only as many rows are kept as the vertical filter is tall.
@@ -23,9 +24,9 @@ struct image_scratch {
     struct taps taps[FITTER_TAPS_CACHED];
     uint64_t taps_used[FITTER_TAPS_CACHED]; /* value of `clock` at the last use */
     uint64_t clock;
-    struct block rows;  /* the fitter's */
-    struct block frame; /* the decoder's: rows or a whole frame that cannot be streamed */
-    struct block strip; /* the decoder's too */
+    struct block rows;         /* the fitter's */
+    struct block frame;        /* the decoder's: rows or a whole frame that cannot be streamed */
+    struct block strip;        /* the decoder's too */
     struct jpeg_entropy *jpeg; /* Huffman tables; made by the first JPEG */
     bool jpeg_plain;           /* tests: use libjpeg's own Huffman decoder, to compare with */
 };

@@ -37,8 +37,8 @@ static struct placement centered(uint32_t side, uint32_t resized, uint32_t out)
     return place;
 }
 
-static void plan_center_crop(uint32_t width, uint32_t height,
-                             const struct image_geometry *geometry, struct layout *layout)
+static void plan_center_crop(uint32_t width, uint32_t height, const struct image_geometry *geometry,
+                             struct layout *layout)
 {
     uint32_t shorter = min_u32(width, height);
     double size = (double)shorter * geometry->crop_fraction;
@@ -48,8 +48,8 @@ static void plan_center_crop(uint32_t width, uint32_t height,
     layout->y = cropped(height, crop, geometry->height);
 }
 
-static void plan_resize_crop(uint32_t width, uint32_t height,
-                             const struct image_geometry *geometry, struct layout *layout)
+static void plan_resize_crop(uint32_t width, uint32_t height, const struct image_geometry *geometry,
+                             struct layout *layout)
 {
     uint32_t shorter = min_u32(width, height);
     uint64_t side = at_least_1(geometry->resize_side);

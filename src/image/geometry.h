@@ -4,7 +4,8 @@
 #define IMAGE_GEOMETRY_H
 #include "image/resample.h"
 
-/* One direction: a box of the picture, the resize of it, and where the result lies in the tensor. */
+/* One direction: a box of the picture, the resize of it, and where the result lies in the tensor.
+ */
 struct placement {
     uint32_t box_from; /* first pixel of the box */
     struct axis axis;
@@ -14,9 +15,9 @@ struct placement {
 struct layout {
     struct placement x; /* along stored rows */
     struct placement y;
-    bool transposed; /* stored rows become columns of the tensor */
+    bool transposed;     /* stored rows become columns of the tensor */
     bool vertical_first; /* the pass along stored columns comes first */
-    bool flip_x;     /* stored columns run against the tensor's */
+    bool flip_x;         /* stored columns run against the tensor's */
     bool flip_y;
     uint8_t pad; /* fills what no pixel covers */
 };

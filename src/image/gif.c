@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * gif.c - the first frame of a GIF, on its canvas, through giflib.
  *
- * As Pillow has it: the canvas is as large as the frame needs; where the frame does not reach it has
- * the transparent colour, or else colour 0; a colour the palette lacks is the grey of its number. */
+ * As Pillow has it: the canvas is as large as the frame needs; where the frame does not reach it
+ * has the transparent colour, or else colour 0; a colour the palette lacks is the grey of its
+ * number. */
 #include "image/codec.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <gif_lib.h>
 
-#define SLOW_PIXELS      2000000u
-#define SCREEN_SIZE      13u
-#define DESCRIPTOR_SIZE  10u
-#define DECODER_MEMORY   131072u
-#define MARK_EXTENSION   0x21
-#define MARK_DESCRIPTOR  0x2C
+#define SLOW_PIXELS       2000000u
+#define SCREEN_SIZE       13u
+#define DESCRIPTOR_SIZE   10u
+#define DECODER_MEMORY    131072u
+#define MARK_EXTENSION    0x21
+#define MARK_DESCRIPTOR   0x2C
 #define EXTENSION_CONTROL 0xF9
 
 /* The first frame, as found by the walk. */
@@ -85,7 +86,8 @@ static bool take_extension(struct cursor *cursor, struct frame *frame)
     if (kind == NULL)
         return false;
     const uint8_t *next = cursor->file.data + cursor->at;
-    bool control = *kind == EXTENSION_CONTROL && cursor->file.size - cursor->at >= 5 && next[0] >= 4;
+    bool control =
+        *kind == EXTENSION_CONTROL && cursor->file.size - cursor->at >= 5 && next[0] >= 4;
     if (control && (next[1] & 1) != 0)
         frame->background = next[4];
     return skip_blocks(cursor);
@@ -132,9 +134,10 @@ static enum rc walk(struct bytes file, struct frame *ret_frame, struct error *er
         if (*mark == MARK_DESCRIPTOR)
             break;
         if (*mark != MARK_EXTENSION)
-            return error_set(err, RC_BAD_IMAGE,
-                             "the GIF file has no picture: byte %zu is 0x%02X; send the original file",
-                             cursor.at - 1, *mark);
+            return error_set(
+                err, RC_BAD_IMAGE,
+                "the GIF file has no picture: byte %zu is 0x%02X; send the original file",
+                cursor.at - 1, *mark);
         if (!take_extension(&cursor, &frame))
             return cut_short(file, err);
     }
@@ -258,7 +261,8 @@ static enum rc decode_rows(GifFileType *gif, const struct frame *frame, struct f
     uint8_t *pixels = block_room(&fitter->scratch->frame, rows_kept * frame->width);
     if (pixels == NULL)
         return error_set(err, RC_NO_MEMORY, "%zu bytes for a GIF", rows_kept * frame->width);
-    enum rc rc = fitter_begin(fitter, fitter->window_x, fitter->window_x_to - fitter->window_x, err);
+    enum rc rc =
+        fitter_begin(fitter, fitter->window_x, fitter->window_x_to - fitter->window_x, err);
     if (rc == RC_OK && frame->interlaced)
         rc = read_interlaced(gif, frame, fitter, pixels, err);
     for (uint32_t y = 0; rc == RC_OK && !fitter_full(fitter); y++) {

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#define USUAL_SIDE    224u
 #define ROOM_KEPT_MAX (16u << 20) /* a scratch block larger than this is given back */
 
 static const struct {
@@ -21,10 +22,7 @@ static const struct {
 
 const char *image_format_text(enum image_format format) { return formats[format].text; }
 
-const char *image_format_media_type(enum image_format format)
-{
-    return formats[format].media_type;
-}
+const char *image_format_media_type(enum image_format format) { return formats[format].media_type; }
 
 bool image_format_built_in(enum image_format format)
 {
@@ -79,15 +77,25 @@ static enum rc recognise(struct bytes file, enum image_format *ret_format, struc
                      image_format_built_in(IMAGE_HEIF) ? ", GIF, AVIF or HEIC" : " or GIF");
 }
 
+/* What the resize keeps, were the tensor of the usual side: more where a picture is turned. */
+static size_t resize_memory(const struct image_info *info)
+{
+    struct image_geometry geometry = {
+        .width = USUAL_SIDE, .height = USUAL_SIDE, .mode = IMAGE_STRETCH, .filter = IMAGE_BICUBIC};
+    struct layout layout = layout_plan(info, &geometry);
+    return fitter_memory(&layout, geometry.filter, info->width);
+}
+
 enum rc image_probe(struct bytes file, const struct image_limits *limits,
                     struct image_info *ret_info, struct error *err)
 {
     if (file.size == 0)
         return error_set(err, RC_INVALID, "the picture is empty (0 bytes): send a picture file");
     if (file.size > limits->bytes_max)
-        return error_set(err, RC_TOO_LARGE,
-                         "the picture file has %zu bytes; at most %zu are accepted: send a smaller one",
-                         file.size, limits->bytes_max);
+        return error_set(
+            err, RC_TOO_LARGE,
+            "the picture file has %zu bytes; at most %zu are accepted: send a smaller one",
+            file.size, limits->bytes_max);
     enum image_format format = IMAGE_JPEG;
     enum rc rc = recognise(file, &format, err);
     if (rc != RC_OK)
@@ -99,21 +107,22 @@ enum rc image_probe(struct bytes file, const struct image_limits *limits,
     rc = header_check_sides(limits, header.width, header.height, err);
     if (rc != RC_OK)
         return rc;
-    if (header.memory > limits->memory_max)
-        return error_set(err, RC_IMAGE_LIMIT,
-                         "decoding this %s of %u x %u pixels takes %zu bytes of memory; at most %zu "
-                         "are allowed: send a smaller one, or a baseline one",
-                         formats[format].text, header.width, header.height, header.memory,
-                         limits->memory_max);
     bool known = header.orientation >= 1 && header.orientation <= 8;
-    *ret_info = (struct image_info){
+    struct image_info info = {
         .format = format,
         .width = header.width,
         .height = header.height,
         .orientation = known ? header.orientation : 1,
-        .memory = header.memory,
         .slow = header.slow,
     };
+    info.memory = header.memory + resize_memory(&info);
+    if (info.memory > limits->memory_max)
+        return error_set(
+            err, RC_IMAGE_LIMIT,
+            "decoding this %s of %u x %u pixels takes %zu bytes of memory; at most %zu "
+            "are allowed: send a smaller one, or a baseline one",
+            formats[format].text, info.width, info.height, info.memory, limits->memory_max);
+    *ret_info = info;
     return RC_OK;
 }
 

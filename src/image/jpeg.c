@@ -2,8 +2,8 @@
  * jpeg.c - decodes the rows and columns of the window only, with the settings Pillow uses (slow
  * integer DCT, smooth chroma), through libjpeg-turbo.
  *
- * Every pixel is what a whole decode gives: chroma at the window's edge needs its neighbours, so the
- * decoder is asked for some rows and columns more than the window has. */
+ * Every pixel is what a whole decode gives: chroma at the window's edge needs its neighbours, so
+ * the decoder is asked for some rows and columns more than the window has. */
 #include "image/jpeg.h"
 #include "image/jpeg_entropy.h"
 
@@ -56,7 +56,8 @@ static void on_message(j_common_ptr jpeg, int level)
 
 static void on_output(j_common_ptr jpeg) { (void)jpeg; }
 
-/* Called by libjpeg for each row of blocks while it reads the scans of a progressive file. */
+/* Called for each row of blocks: by libjpeg while it reads the scans of a progressive file, by our
+ * own Huffman decoder otherwise. */
 static void on_progress(j_common_ptr jpeg)
 {
     struct decoder *decoder = decoder_of(jpeg);
@@ -64,6 +65,8 @@ static void on_progress(j_common_ptr jpeg)
     if (rc != RC_OK)
         fail(decoder, rc);
 }
+
+static void on_row(j_decompress_ptr jpeg) { on_progress((j_common_ptr)jpeg); }
 
 static void give_up(j_decompress_ptr jpeg)
 {
@@ -105,16 +108,33 @@ static uint32_t crop_columns(struct decoder *decoder)
     return x;
 }
 
-/* Pass over the rows before the window. */
-static void skip_rows(struct decoder *decoder, uint8_t *spare)
+static bool attach(struct decoder *decoder, uint32_t x)
+{
+    struct jpeg_entropy *entropy = decoder->fitter->scratch->jpeg;
+    if (decoder->plain)
+        return false;
+    entropy->give_up = give_up;
+    entropy->on_row = on_row;
+    return jpeg_entropy_attach(entropy, &decoder->jpeg, x, decoder->jpeg.output_width);
+}
+
+/* Pass over the rows before the window. Without our Huffman decoder, one that asks the poll, the
+ * rows of a single scan are decoded and dropped: skipping them would be one long call. */
+static enum rc skip_rows(struct decoder *decoder, bool attached, uint8_t *spare)
 {
     struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
     uint32_t row = decoder->fitter->window_y;
     uint32_t margin = 2 * (uint32_t)jpeg->max_v_samp_factor;
-    if (row > margin)
+    if (row > margin && (attached || jpeg_has_multiple_scans(jpeg)))
         (void)jpeg_skip_scanlines(jpeg, row - margin);
-    while (jpeg->output_scanline < row)
+    while (jpeg->output_scanline < row) {
+        enum rc rc =
+            jpeg->output_scanline % 64 == 0 ? fitter_poll(decoder->fitter, decoder->err) : RC_OK;
+        if (rc != RC_OK)
+            return rc;
         (void)jpeg_read_scanlines(jpeg, &spare, 1);
+    }
+    return RC_OK;
 }
 
 static uint8_t multiply_u8(uint32_t a, uint32_t b)
@@ -139,8 +159,7 @@ static enum rc decode_rows(struct decoder *decoder)
     struct fitter *fitter = decoder->fitter;
     (void)jpeg_start_decompress(jpeg);
     uint32_t x = crop_columns(decoder);
-    if (!decoder->plain)
-        jpeg_entropy_attach(fitter->scratch->jpeg, jpeg, x, jpeg->output_width, give_up);
+    bool attached = attach(decoder, x);
     enum rc rc = fitter_begin(fitter, x, jpeg->output_width, decoder->err);
     if (rc != RC_OK)
         return rc;
@@ -148,7 +167,7 @@ static enum rc decode_rows(struct decoder *decoder)
     uint8_t *strip = block_room(&fitter->scratch->strip, row_size + RESAMPLE_PAD);
     if (strip == NULL)
         return error_set(decoder->err, RC_NO_MEMORY, "%zu bytes for a row", row_size);
-    skip_rows(decoder, strip);
+    rc = skip_rows(decoder, attached, strip);
     bool cmyk = jpeg->out_color_space == JCS_CMYK;
     while (rc == RC_OK && !fitter_full(fitter)) {
         uint8_t *row = cmyk ? strip : fitter_row(fitter);

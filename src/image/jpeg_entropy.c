@@ -9,23 +9,25 @@
 #define RUN_OF_ZEROS       0xF0
 #define SYMBOLS_PER_REFILL 4 /* of PEEK bits at most, and the DC's before the first: 55 of 56 */
 
-/* An entry of `fast`: value << 16 | coefficients passed over << 8 | bits taken. 0: a longer code. */
+/* An entry of `fast`: value << 16 | coefficients passed over << 8 | bits taken. 0: a longer code.
+ */
 static int32_t entry_of(int32_t value, uint32_t run, uint32_t length)
 {
     return (int32_t)((uint32_t)value << 16 | run << 8 | length);
 }
 
-/* An entry of `pass`: PASS_END where the last code ends the block, coefficients passed over (and one
- * for that end) << 4, bits taken. 0: the first code is longer. */
+/* An entry of `pass`: PASS_END where the last code ends the block, coefficients passed over (and
+ * one for that end) << 4, bits taken. 0: the first code is longer. */
 #define PASS_END 0x8000u
 
 /* Zigzag order; entries past the 64th take the zeros that "end of block" and runs write there. */
 #define Z63x16 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63
 static const uint8_t natural[BLOCK_SIZE + SKIP_TO_END + 16] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
-    41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
-    30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-    Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16};
+    0,  1,  8,  16, 9,      2,      3,      10,     17,     24,     32,     25,     18,    11, 4,
+    5,  12, 19, 26, 33,     40,     48,     41,     34,     27,     20,     13,     6,     7,  14,
+    21, 28, 35, 42, 49,     56,     57,     50,     43,     36,     29,     22,     15,    23, 30,
+    37, 44, 51, 58, 59,     52,     45,     38,     31,     39,     46,     53,     60,    61, 54,
+    47, 55, 62, 63, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16, Z63x16};
 
 /* The value that `size` extra bits stand for. */
 static int32_t extended(uint32_t extra, uint32_t size)
@@ -192,8 +194,8 @@ static inline bool no_marker(uint64_t eight)
 #define READER_RELOAD(reader)                                                                      \
     (bits = (reader)->bits, bit_count = (reader)->bit_count, next = (reader)->next)
 
-/* Afterwards 56 bits or more are there, as long as the data lasts. Some more are loaded, and will be
- * again, to the same place. */
+/* Afterwards 56 bits or more are there, as long as the data lasts. Some more are loaded, and will
+ * be again, to the same place. */
 #define READER_REFILL(reader)                                                                      \
     do {                                                                                           \
         uint64_t more = (reader)->end - next >= 8 ? big_endian(next) : ~(uint64_t)0;               \
@@ -225,8 +227,8 @@ static inline bool no_marker(uint64_t eight)
 /* One block into `block`, which is all zeros. False: unsound. */
 static __attribute__((noinline)) bool decode_block(struct reader *reader,
                                                    const struct jpeg_codes *dc,
-                                                   const struct jpeg_codes *ac,
-                                                   int32_t *last_dc, JCOEF *block)
+                                                   const struct jpeg_codes *ac, int32_t *last_dc,
+                                                   JCOEF *block)
 {
     READER_LOAD(reader);
     int32_t entry;
@@ -256,8 +258,7 @@ end:
 }
 
 /* The same without a block: only the DC difference is wanted. */
-static __attribute__((noinline)) bool pass_block(struct reader *reader,
-                                                 const struct jpeg_codes *dc,
+static __attribute__((noinline)) bool pass_block(struct reader *reader, const struct jpeg_codes *dc,
                                                  const struct jpeg_codes *ac, int32_t *last_dc)
 {
     READER_LOAD(reader);
@@ -310,14 +311,6 @@ static bool restart(struct jpeg_entropy *entropy, const struct jpeg_decompress_s
     return true;
 }
 
-static bool column_wanted(struct jpeg_entropy *entropy, const struct jpeg_decompress_struct *jpeg)
-{
-    uint32_t column = entropy->mcu_column++;
-    if (entropy->mcu_column == jpeg->MCUs_per_row)
-        entropy->mcu_column = 0;
-    return column >= entropy->wanted_from && column < entropy->wanted_to;
-}
-
 static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
 {
     struct jpeg_entropy *entropy = (struct jpeg_entropy *)jpeg->entropy;
@@ -327,7 +320,8 @@ static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
             sound = restart(entropy, jpeg);
         entropy->restart_left--;
     }
-    bool wanted = column_wanted(entropy, jpeg) && blocks != NULL;
+    uint32_t column = entropy->mcu_column++;
+    bool wanted = blocks != NULL && column >= entropy->wanted_from && column < entropy->wanted_to;
     struct reader reader = {entropy->bits, entropy->bit_count, entropy->next, entropy->end};
     for (int i = 0; sound && i < jpeg->blocks_in_MCU; i++) {
         int index = jpeg->MCU_membership[i];
@@ -342,6 +336,10 @@ static boolean decode_mcu(j_decompress_ptr jpeg, JBLOCKROW *blocks)
     entropy->bits = reader.bits;
     entropy->bit_count = reader.bit_count;
     entropy->next = reader.next;
+    if (entropy->mcu_column == jpeg->MCUs_per_row) {
+        entropy->mcu_column = 0;
+        entropy->on_row(jpeg);
+    }
     return TRUE;
 }
 
@@ -358,16 +356,15 @@ static bool build_all(struct jpeg_entropy *entropy, const struct jpeg_decompress
     return true;
 }
 
-void jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, uint32_t x,
-                         uint32_t width, void (*give_up)(j_decompress_ptr jpeg))
+bool jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, uint32_t x,
+                         uint32_t width)
 {
     if (jpeg->progressive_mode || jpeg->arith_code || jpeg->data_precision != 8 ||
         jpeg->comps_in_scan != jpeg->num_components || jpeg->Ss != 0 || jpeg->Se != 63 ||
         jpeg->Ah != 0 || jpeg->Al != 0 || !build_all(entropy, jpeg))
-        return;
+        return false;
     entropy->base = *jpeg->entropy;
     entropy->base.decode_mcu = decode_mcu;
-    entropy->give_up = give_up;
     entropy->next = jpeg->src->next_input_byte;
     entropy->end = entropy->next + jpeg->src->bytes_in_buffer;
     entropy->bits = 0;
@@ -384,4 +381,5 @@ void jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, ui
         entropy->wanted_to = (x + width - 1) / mcu_width + 1;
     }
     jpeg->entropy = &entropy->base;
+    return true;
 }

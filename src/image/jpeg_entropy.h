@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * jpeg_entropy.h - a faster Huffman decoder, put in the place of libjpeg's.
  *
- * Two thirds of a photo's decoding is Huffman codes. This decoder takes a code and the bits that follow it
- * from one table, and blocks outside the window are passed over without being stored. It is for
- * sound baseline files alone: at the first oddity it gives up, and the caller starts again with
- * libjpeg's own decoder, so that damaged files look as they do everywhere else.
+ * Two thirds of a photo's decoding is Huffman codes. This decoder takes a code and the bits that
+ * follow it from one table, and blocks outside the window are passed over without being stored. It
+ * is for sound baseline files alone: at the first oddity it gives up, and the caller starts again
+ * with libjpeg's own decoder, so that damaged files look as they do everywhere else.
  */
 #ifndef IMAGE_JPEG_ENTROPY_H
 #define IMAGE_JPEG_ENTROPY_H
@@ -33,6 +33,7 @@ struct jpeg_entropy {
     struct jpeg_codes dc[4];
     struct jpeg_codes ac[4];
     void (*give_up)(j_decompress_ptr jpeg); /* does not return */
+    void (*on_row)(j_decompress_ptr jpeg);  /* after each row of MCUs; may not return */
 
     const uint8_t *next;
     const uint8_t *end;
@@ -46,9 +47,10 @@ struct jpeg_entropy {
     uint32_t wanted_to;
 };
 
-/* Take over after jpeg_start_decompress() and jpeg_crop_scanline(), before the first row. Columns of
- * the picture from `x` on, `width` of them, are wanted. Does nothing where the file is not of the
- * kind it knows. `entropy` must outlive `jpeg`; its tables are used again by the next file. */
-void jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, uint32_t x,
-                         uint32_t width, void (*give_up)(j_decompress_ptr jpeg));
+/* Take over after jpeg_start_decompress() and jpeg_crop_scanline(), before the first row. Columns
+ * of the picture from `x` on, `width` of them, are wanted. Does nothing where the file is not of
+ * the kind it knows, and says so. `entropy` must outlive `jpeg`; its callbacks are set by the
+ * caller, its tables are used again by the next file. */
+bool jpeg_entropy_attach(struct jpeg_entropy *entropy, j_decompress_ptr jpeg, uint32_t x,
+                         uint32_t width);
 #endif

@@ -54,9 +54,10 @@ static enum rc read_sof(struct walk *walk, uint8_t marker, struct bytes segment,
 {
     struct jpeg_header *header = walk->header;
     if (walk->framed)
-        return error_set(err, RC_BAD_IMAGE,
-                         "the JPEG file has two frame headers (the second before byte %zu): save it anew",
-                         walk->at);
+        return error_set(
+            err, RC_BAD_IMAGE,
+            "the JPEG file has two frame headers (the second before byte %zu): save it anew",
+            walk->at);
     if (marker != MARKER_SOF0 && marker != MARKER_SOF0 + 1 && marker != MARKER_SOF2 &&
         marker != MARKER_SOF9 && marker != MARKER_SOF10)
         return error_set(err, RC_UNSUPPORTED,
@@ -64,9 +65,9 @@ static enum rc read_sof(struct walk *walk, uint8_t marker, struct bytes segment,
                          "save it as a baseline or progressive one",
                          marker - MARKER_SOF0);
     if (segment.size < 6 || segment.size < 6 + (size_t)segment.data[5] * 3)
-        return error_set(err, RC_BAD_IMAGE,
-                         "the JPEG frame header before byte %zu is too short: save the picture anew",
-                         walk->at);
+        return error_set(
+            err, RC_BAD_IMAGE,
+            "the JPEG frame header before byte %zu is too short: save the picture anew", walk->at);
     if (segment.data[0] != 8)
         return error_set(err, RC_UNSUPPORTED,
                          "this JPEG has %u bits a sample; only 8 are read: save it with 8",

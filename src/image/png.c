@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * png.c - PNG through libspng, a row at a time.
  *
- * The decoder is shown only the chunks that make the picture: text, profiles and the like are passed
- * over, so that nothing compressed in them is ever inflated. Checksums are verified here, a chunk at a
- * time as it is entered, because the decoder stops before the end of the last one. Alpha and tRNS are dropped, samples of
- * 16 bits keep their upper 8. */
+ * The decoder is shown only the chunks that make the picture: text, profiles and the like are
+ * passed over, so that nothing compressed in them is ever inflated. Checksums are verified here, a
+ * chunk at a time as it is entered, because the decoder stops before the end of the last one. Alpha
+ * and tRNS are dropped, samples of 16 bits keep their upper 8. */
 #include "image/codec.h"
 #include "image/exif.h"
 
@@ -42,8 +42,8 @@ static bool chunk_at(struct bytes file, size_t at, struct chunk *ret_chunk)
     uint32_t length = u32(file.data + at);
     if (length > file.size - at - CHUNK_EXTRA_SIZE)
         return false;
-    *ret_chunk = (struct chunk){file.data + at + 4, {file.data + at + 8, length},
-                                (size_t)length + CHUNK_EXTRA_SIZE};
+    *ret_chunk = (struct chunk){
+        file.data + at + 4, {file.data + at + 8, length}, (size_t)length + CHUNK_EXTRA_SIZE};
     return true;
 }
 
@@ -104,8 +104,8 @@ static enum rc png_probe(struct bytes file, const struct image_limits *limits,
 /* What libspng reads: the file without the chunks that it has no need of. */
 struct reader {
     struct bytes file;
-    size_t at;   /* next byte to hand out */
-    size_t left; /* of the stretch being handed out */
+    size_t at;         /* next byte to hand out */
+    size_t left;       /* of the stretch being handed out */
     size_t damaged_at; /* the chunk with a wrong checksum; 0: none */
 };
 
@@ -152,10 +152,11 @@ static int on_read(spng_ctx *spng, void *user, void *into, size_t size)
 static enum rc damaged(const struct reader *reader, int code, struct error *err)
 {
     if (reader->damaged_at != 0)
-        return error_set(err, RC_BAD_IMAGE,
-                         "the PNG data is damaged: the checksum of the chunk at byte %zu is wrong; send "
-                         "the original file",
-                         reader->damaged_at);
+        return error_set(
+            err, RC_BAD_IMAGE,
+            "the PNG data is damaged: the checksum of the chunk at byte %zu is wrong; send "
+            "the original file",
+            reader->damaged_at);
     if (code == SPNG_EMEM)
         return error_set(err, RC_NO_MEMORY, "the PNG decoder ran out of memory");
     return error_set(err, RC_BAD_IMAGE, "the PNG data is damaged: %s; send the original file",
@@ -163,8 +164,7 @@ static enum rc damaged(const struct reader *reader, int code, struct error *err)
 }
 
 static enum rc decode_rows(spng_ctx *spng, const struct reader *reader,
-                           const struct image_info *info, struct fitter *fitter,
-                           struct error *err)
+                           const struct image_info *info, struct fitter *fitter, struct error *err)
 {
     enum rc rc = fitter_begin(fitter, 0, info->width, err);
     if (rc != RC_OK)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * resample_avx2.c - the kernels for x86 CPUs with AVX2: two rows in a register, two taps a multiply. */
+ * resample_avx2.c - the kernels for x86 CPUs with AVX2: two rows in a register, two taps a
+ * multiply. */
 #include "image/resample.h"
 
 #include <immintrin.h>
@@ -11,7 +12,10 @@ static bool avx2_usable(void)
     return __builtin_cpu_supports("avx2") != 0;
 }
 
-static __m128i load16(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+static __m128i load16(const uint8_t *p)
+{
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
 
 static __m256i load32(const uint8_t *p)
 {
@@ -36,10 +40,9 @@ struct sum {
 
 static inline void sum_add(struct sum *sum, __m256i pixels, const int32_t *weight)
 {
-    sum->high = _mm256_add_epi32(sum->high,
-                                 _mm256_madd_epi16(pixels, _mm256_set1_epi32(weight[0])));
-    sum->low = _mm256_add_epi32(sum->low,
-                                _mm256_madd_epi16(pixels, _mm256_set1_epi32(weight[1])));
+    sum->high =
+        _mm256_add_epi32(sum->high, _mm256_madd_epi16(pixels, _mm256_set1_epi32(weight[0])));
+    sum->low = _mm256_add_epi32(sum->low, _mm256_madd_epi16(pixels, _mm256_set1_epi32(weight[1])));
 }
 
 static inline struct sum sum_start(void)
@@ -53,8 +56,8 @@ static inline __m256i sum_end(const struct sum *sum)
                              RESAMPLE_BITS);
 }
 
-static inline void sum_both(struct sum sums[2], const uint8_t *const in[RESAMPLE_ROWS],
-                            size_t from, const int32_t *weight, __m256i order)
+static inline void sum_both(struct sum sums[2], const uint8_t *const in[RESAMPLE_ROWS], size_t from,
+                            const int32_t *weight, __m256i order)
 {
     __m256i first = _mm256_shuffle_epi8(two_rows(in[0] + from, in[1] + from), order);
     __m256i second = _mm256_shuffle_epi8(two_rows(in[2] + from, in[3] + from), order);
@@ -86,8 +89,8 @@ static void avx2_horizontal(const struct taps *taps, const uint8_t *const in[RES
     }
 }
 
-static inline __m256i vertical32(const int32_t *weight, uint32_t pairs,
-                                 const uint8_t *const rows[], size_t at)
+static inline __m256i vertical32(const int32_t *weight, uint32_t pairs, const uint8_t *const rows[],
+                                 size_t at)
 {
     const __m256i zero = _mm256_setzero_si256();
     struct sum sums[4] = {sum_start(), sum_start(), sum_start(), sum_start()};

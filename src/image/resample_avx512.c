@@ -76,8 +76,8 @@ resize_block(const struct taps *taps, uint32_t number, uint32_t window_count,
                 __m512i first = load64(window);
                 __m512i second = load64(window + 64);
                 for (uint32_t channel = 0; channel < 3; channel++) {
-                    __m512i part = _mm512_maskz_permutex2var_epi8(
-                        lanes_of(i, window_count), first, index[channel], second);
+                    __m512i part = _mm512_maskz_permutex2var_epi8(lanes_of(i, window_count), first,
+                                                                  index[channel], second);
                     pixels[channel] = i == 0 ? part : _mm512_or_si512(pixels[channel], part);
                 }
             }
@@ -116,8 +116,10 @@ static void avx512_horizontal(const struct taps *taps, const uint8_t *const in[R
 static const uint8_t pair_index[4][64] = {
 #define J(j) j, 0, 64 + j, 0
 #define LANES(j)                                                                                   \
-    {J(j),      J(j + 1),  J(j + 2),  J(j + 3),  J(j + 16), J(j + 17), J(j + 18), J(j + 19),       \
-     J(j + 32), J(j + 33), J(j + 34), J(j + 35), J(j + 48), J(j + 49), J(j + 50), J(j + 51)}
+    {                                                                                              \
+        J(j), J(j + 1), J(j + 2), J(j + 3), J(j + 16), J(j + 17), J(j + 18), J(j + 19), J(j + 32), \
+            J(j + 33), J(j + 34), J(j + 35), J(j + 48), J(j + 49), J(j + 50), J(j + 51)            \
+    }
     LANES(0), LANES(4), LANES(8), LANES(12)
 #undef LANES
 #undef J

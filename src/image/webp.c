@@ -98,8 +98,9 @@ static enum rc read_animation_frame(struct bytes data, struct frame *frame, stru
     while (next_chunk(&rest, &chunk))
         if (chunk_is(&chunk, "VP8 ") || chunk_is(&chunk, "VP8L"))
             return read_bitstream(&chunk, frame, err);
-    return error_set(err, RC_BAD_IMAGE,
-                     "the WebP animation's first frame has no picture in it: send the original file");
+    return error_set(
+        err, RC_BAD_IMAGE,
+        "the WebP animation's first frame has no picture in it: send the original file");
 }
 
 static enum rc check_container(struct container *container, struct error *err)
@@ -114,11 +115,11 @@ static enum rc check_container(struct container *container, struct error *err)
     }
     if ((uint64_t)frame->x + frame->width > container->width ||
         (uint64_t)frame->y + frame->height > container->height)
-        return error_set(err, RC_BAD_IMAGE,
-                         "the WebP picture (%u x %u at %u, %u) is larger than its canvas (%u x %u): "
-                         "save it anew",
-                         frame->width, frame->height, frame->x, frame->y, container->width,
-                         container->height);
+        return error_set(
+            err, RC_BAD_IMAGE,
+            "the WebP picture (%u x %u at %u, %u) is larger than its canvas (%u x %u): "
+            "save it anew",
+            frame->width, frame->height, frame->x, frame->y, container->width, container->height);
     return RC_OK;
 }
 
@@ -127,17 +128,19 @@ static enum rc walk(struct bytes file, struct container *ret_container, struct e
     struct container container = {0};
     size_t riff_size = u32(file.data + 4);
     if (riff_size < 4 || riff_size > file.size - CHUNK_HEADER_SIZE)
-        return error_set(err, RC_BAD_IMAGE,
-                         "the WebP file is cut short: %zu of its %zu bytes are here; send the whole file",
-                         file.size, riff_size + CHUNK_HEADER_SIZE);
+        return error_set(
+            err, RC_BAD_IMAGE,
+            "the WebP file is cut short: %zu of its %zu bytes are here; send the whole file",
+            file.size, riff_size + CHUNK_HEADER_SIZE);
     struct bytes rest = {file.data + 12, riff_size - 4};
     struct chunk chunk;
     while (rest.size > 0) {
         if (!next_chunk(&rest, &chunk))
-            return error_set(err, RC_BAD_IMAGE,
-                             "the WebP file ends inside a chunk, %zu bytes before its end: send the "
-                             "original file",
-                             rest.size);
+            return error_set(
+                err, RC_BAD_IMAGE,
+                "the WebP file ends inside a chunk, %zu bytes before its end: send the "
+                "original file",
+                rest.size);
         enum rc rc = RC_OK;
         bool framed = container.frame.bitstream.size > 0;
         if (chunk_is(&chunk, "VP8X") && chunk.data.size >= 10) {
@@ -274,13 +277,12 @@ static void compose_row(const struct fitter *fitter, const struct frame *frame,
         return;
     }
     memcpy(row + (size_t)(from - fitter->window_x) * 3,
-           pixels + (y - frame->y - region->y) * stride +
-               (size_t)(from - frame->x - region->x) * 3,
+           pixels + (y - frame->y - region->y) * stride + (size_t)(from - frame->x - region->x) * 3,
            (size_t)(to - from) * 3);
 }
 
-static enum rc webp_decode(struct bytes file, const struct image_info *info,
-                           struct fitter *fitter, struct error *err)
+static enum rc webp_decode(struct bytes file, const struct image_info *info, struct fitter *fitter,
+                           struct error *err)
 {
     struct container container;
     enum rc rc = walk(file, &container, err);

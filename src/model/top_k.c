@@ -88,7 +88,8 @@ uint32_t top_k(const float *raw, uint32_t count, enum activation activation, uin
         into[i].score = 1.0f / (1.0f + expf(-into[i].score));
     for (uint32_t i = 0; i < k && activation == ACTIVATION_NONE; i++)
         into[i].score = finite_of(into[i].score);
-    uint32_t kept = 0;
+    /* The least score that can be asked for keeps all: raw outputs may be negative. */
+    uint32_t kept = min_score == 0.0f ? k : 0;
     while (kept < k && into[kept].score >= min_score)
         kept++;
     return kept;

@@ -76,13 +76,15 @@ void connection_close(struct connection *connection)
 static void refuse(struct connection *connection, enum rc rc, const struct error *err)
 {
     const struct http_config *config = config_of(connection);
-    if (connection->request == NULL)
+    if (connection->request == NULL) {
         connection->request = loop_request_take(connection->loop, connection);
-    struct http_request *request = connection->request;
-    if (request == NULL) {
-        connection_close(connection);
-        return;
+        if (connection->request == NULL) {
+            connection_close(connection);
+            return;
+        }
+        connection->request->started_ns = connection->loop->now_ns;
     }
+    struct http_request *request = connection->request;
     loop_deadline(connection->loop, connection, DEADLINE_NONE);
     connection->state = CONNECTION_WORK;
     request->ahead = (struct bytes){0};
@@ -255,6 +257,9 @@ static void begin_body(struct connection *connection)
         refuse(connection, rc, &err);
         return;
     }
+    /* What would not fit into an idle server's memory is too large, not untimely. */
+    if (request->body_max > config->body_memory_max)
+        request->body_max = config->body_memory_max;
     if (request->body_expected > request->body_max) {
         rc = error_set(&err, RC_TOO_LARGE, "the body is %zu bytes, the limit %zu",
                        request->body_expected, request->body_max);

@@ -92,11 +92,14 @@ static void work_on_batch(struct worker *worker, struct predict_task *task)
     struct session *session = NULL;
     enum rc opened = worker_session(worker, model, &session, &task->err);
     if (opened != RC_OK) {
-        predict_finish(task, opened);
+        /* The repository's fault, whatever it is: the request named a model that there is. */
+        predict_finish(task, opened == RC_NO_MEMORY ? opened : RC_INTERNAL);
         return;
     }
     uint32_t count = 0;
     bool was_held = task == worker->held;
+    /* Broken ones count too: a good picture does not wait for every broken one behind it. */
+    uint32_t left = worker->predict->config.batch_max;
     worker->held = NULL;
     while (task != NULL) {
         bool slow = false;
@@ -114,8 +117,7 @@ static void work_on_batch(struct worker *worker, struct predict_task *task)
             worker->batch[count++] = task;
         else
             predict_finish(task, rc);
-        task = count < worker->predict->config.batch_max ? predict_take_more(worker->predict, model)
-                                                         : NULL;
+        task = --left > 0 ? predict_take_more(worker->predict, model) : NULL;
     }
     if (count > 0)
         answer_batch(worker, session, count);

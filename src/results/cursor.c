@@ -80,8 +80,7 @@ enum rc cursor_read(struct bytes text, uint64_t digest, struct results_position 
     for (size_t i = 0; i < TEXT_SIZE; i += 4) {
         uint32_t group = 0;
         for (size_t j = i; j < i + 4; j++) {
-            const char *found =
-                text.data[j] != '\0' ? strchr(alphabet, (char)text.data[j]) : NULL;
+            const char *found = text.data[j] != '\0' ? strchr(alphabet, (char)text.data[j]) : NULL;
             if (found == NULL)
                 return error_set(err, RC_INVALID, "%s", wrong);
             group = group << 6 | (uint32_t)(found - alphabet);
@@ -92,8 +91,7 @@ enum rc cursor_read(struct bytes text, uint64_t digest, struct results_position 
     }
     struct results_position position = {.created_ms = get_u64(raw + 9)};
     memcpy(position.id.octets, raw + 17, sizeof(position.id.octets));
-    if (raw[0] != VERSION || get_u64(raw + 1) != digest ||
-        position.created_ms > RESULT_TIME_MS_MAX)
+    if (raw[0] != VERSION || get_u64(raw + 1) != digest || position.created_ms > RESULT_TIME_MS_MAX)
         return error_set(err, RC_INVALID, "%s", wrong);
     *ret_position = position;
     return RC_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver.h - what a results driver implements. Included by files of this folder only. Arguments have
- * been checked: sizes, ranges, tenant, ids; see results.h for what each function promises. */
+ * driver.h - what a results driver implements. Included by files of this folder only. Arguments
+ * have been checked: sizes, ranges, tenant, ids; see results.h for what each function promises. */
 #ifndef RESULTS_DRIVER_H
 #define RESULTS_DRIVER_H
 #include "results/results.h"
@@ -58,8 +58,8 @@ struct results_ops {
     enum rc (*outbox_done)(struct results *results, uint64_t number, struct error *err);
     enum rc (*outbox_retry_at)(struct results *results, uint64_t number, uint32_t attempt,
                                uint64_t due_ms, struct error *err);
-    enum rc (*expire)(struct results *results, uint64_t now_ms, uint32_t limit,
-                      uint32_t *ret_count, struct error *err);
+    enum rc (*expire)(struct results *results, uint64_t now_ms, uint32_t limit, uint32_t *ret_count,
+                      struct error *err);
     enum rc (*backup)(struct results *results, const char *path, struct error *err);
     enum rc (*check)(struct results *results, bool full, struct error *err);
 };

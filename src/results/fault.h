@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fault.h - "fault:<url>" is the driver of <url> with a function in between, which tests set to make
- * calls fail, before they happen or after: then they have happened, and only the answer is lost. */
+ * fault.h - "fault:<url>" is the driver of <url> with a function in between, which tests set to
+ * make calls fail, before they happen or after: then they have happened, and only the answer is
+ * lost. */
 #ifndef RESULTS_FAULT_H
 #define RESULTS_FAULT_H
 #include "results/results.h"

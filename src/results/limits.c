@@ -4,14 +4,12 @@
 
 #include <math.h>
 
-static bool tenant_octet(uint8_t c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
+static bool tenant_octet(uint8_t c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
 enum rc check_tenant(struct bytes tenant, struct error *err)
 {
-    bool right = tenant.size > 0 && tenant.size <= RESULT_TENANT_SIZE_MAX && tenant_octet(tenant.data[0]);
+    bool right =
+        tenant.size > 0 && tenant.size <= RESULT_TENANT_SIZE_MAX && tenant_octet(tenant.data[0]);
     for (size_t i = 1; right && i < tenant.size; i++)
         right = tenant_octet(tenant.data[i]) || tenant.data[i] == '-';
     if (!right)
@@ -138,8 +136,7 @@ enum rc check_feedback(const struct result_feedback *feedback, struct error *err
     if (feedback->time_ms > RESULT_TIME_MS_MAX)
         return error_set(err, RC_INVALID, "a time after the year 9999");
     enum rc rc = check_text("the label", feedback->label, RESULT_LABEL_SIZE_MAX, err);
-    return rc != RC_OK ? rc
-                       : check_text("the note", feedback->note, RESULT_NOTE_SIZE_MAX, err);
+    return rc != RC_OK ? rc : check_text("the note", feedback->note, RESULT_NOTE_SIZE_MAX, err);
 }
 
 enum rc check_filter(const struct results_filter *filter, struct error *err)
@@ -149,7 +146,8 @@ enum rc check_filter(const struct results_filter *filter, struct error *err)
     indexed += filter->model.size > 0;
     indexed += filter->reference.size > 0;
     if (indexed > 1)
-        return error_set(err, RC_INVALID, "only one of label, model and reference can be asked for");
+        return error_set(err, RC_INVALID,
+                         "only one of label, model and reference can be asked for");
     if (!isfinite(filter->min_score) || !isfinite(filter->max_score) || filter->min_score < 0.0f ||
         filter->max_score < 0.0f)
         return error_set(err, RC_INVALID, "score limits are numbers from 0 on");

@@ -60,15 +60,15 @@ struct result_feedback {
 /* A stored prediction. */
 struct result {
     struct id request_id;
-    uint32_t index;       /* of the picture in its request */
-    struct id id;         /* id_derive(request_id, index); filled by the store */
+    uint32_t index; /* of the picture in its request */
+    struct id id;   /* id_derive(request_id, index); filled by the store */
     uint64_t created_ms;
     struct id job_id; /* all zero: none */
     struct bytes key; /* who asked: an API key's id, a token's client; may be empty */
     struct bytes model;
     struct bytes version;
-    struct bytes label;   /* of the best class; empty when there are no scores */
-    struct bytes scores;  /* packed, best first */
+    struct bytes label;  /* of the best class; empty when there are no scores */
+    struct bytes scores; /* packed, best first */
     struct result_picture picture;
     struct result_timing timing;
     struct bytes reference; /* the client's own; empty: none */
@@ -91,9 +91,9 @@ struct result_commit {
     struct result prediction;
 
     /* The ledger entry; not for RESULT_UNBILLED. */
-    uint32_t units;         /* images to bill */
-    uint32_t requests;      /* 1 on one picture of each request, 0 on the others: see usage */
-    struct bytes plan;      /* name; may be empty */
+    uint32_t units;    /* images to bill */
+    uint32_t requests; /* 1 on one picture of each request, 0 on the others: see usage */
+    struct bytes plan; /* name; may be empty */
     uint32_t plan_version;
 
     /* The job item's outcome, if there is a job_id: RC_OK, or why there is no prediction. */

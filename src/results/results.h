@@ -10,19 +10,16 @@
  *              reported survives kill -9 and the loss of power. Reservations and leases survive the
  *              process; power may take them, but none whose request has a durable commit.
  * Visibility:  what was reported is seen by every call that starts later, on every handle.
- * Idempotency: a commit is known by (tenant, id). Again: success, `known`, and nothing changes but a
- *              reservation that it completes. Its prediction has been erased: GONE. Every call may be repeated after an error, whose
- *              outcome is unknown: the repetition finds out.
- * Isolation:   all is by tenant. Another tenant's id and an absent one take the same statements and
- *              are both NOT_FOUND.
- * Errors:      INVALID and TOO_LARGE (arguments; found before anything is written), UNAVAILABLE (disk
- *              full, read-only, broken; retry later), BUSY, NO_MEMORY, INTERNAL (damage).
- * Threads:     every function from any thread; each may block on the disk.
- * Ownership:   what is passed in is borrowed for the call; what comes back lives in the caller's
- *              struct result_set or room.
- * Times:       UTC milliseconds since 1970, a day is milliseconds / 86,400,000. A range is
- *              from <= t < to.
- * Adding a driver: results/<name>.c, a row in results/drivers.def, a line in meson.build, its URL in
+ * Idempotency: a commit is known by (tenant, id). Again: success, `known`, and nothing changes but
+ * a reservation that it completes. Its prediction has been erased: GONE. Every call may be repeated
+ * after an error, whose outcome is unknown: the repetition finds out. Isolation:   all is by
+ * tenant. Another tenant's id and an absent one take the same statements and are both NOT_FOUND.
+ * Errors:      INVALID and TOO_LARGE (arguments; found before anything is written), UNAVAILABLE
+ * (disk full, read-only, broken; retry later), BUSY, NO_MEMORY, INTERNAL (damage). Threads: every
+ * function from any thread; each may block on the disk. Ownership:   what is passed in is borrowed
+ * for the call; what comes back lives in the caller's struct result_set or room. Times:       UTC
+ * milliseconds since 1970, a day is milliseconds / 86,400,000. A range is from <= t < to. Adding a
+ * driver: results/<name>.c, a row in results/drivers.def, a line in meson.build, its URL in
  * tests/contract/results/meson.build.
  */
 #ifndef RESULTS_RESULTS_H
@@ -36,10 +33,10 @@ NODISCARD enum rc results_open(const char *url, struct results **ret_results, st
 void results_free(struct results *results); /* NULL is fine */
 
 /* Writes all `count` (1 .. RESULTS_PUT_MAX) commits and makes them durable together. Each has its
- * outcome in ->rc and ->known; the returned code is RC_OK when all could be tried: it does not speak
- * of GONE, INVALID and TOO_LARGE of one commit. Any other code: the outcome of all that are not
- * INVALID or TOO_LARGE is unknown. ->prediction.id is filled in any case.
- * A job item's failure never replaces its success. */
+ * outcome in ->rc and ->known; the returned code is RC_OK when all could be tried: it does not
+ * speak of GONE, INVALID and TOO_LARGE of one commit. Any other code: the outcome of all that are
+ * not INVALID or TOO_LARGE is unknown. ->prediction.id is filled in any case. A job item's failure
+ * never replaces its success. */
 NODISCARD enum rc results_put(struct results *results, struct result_commit *const commits[],
                               uint32_t count, struct error *err);
 
@@ -65,13 +62,13 @@ NODISCARD enum rc results_get(struct results *results, struct bytes tenant, stru
 #define RESULTS_PAGE_MAX 1000u
 struct results_filter {
     uint64_t from_ms;
-    uint64_t to_ms;         /* 0: no end */
-    struct bytes label;     /* of the best class; empty: any */
+    uint64_t to_ms;     /* 0: no end */
+    struct bytes label; /* of the best class; empty: any */
     struct bytes model;
     struct bytes reference;
     struct bytes version;
-    float min_score;        /* of the best class */
-    float max_score;        /* 0: no limit */
+    float min_score; /* of the best class */
+    float max_score; /* 0: no limit */
 };
 /* Newest first by (created_ms, id). `cursor` is empty, or `next` of a page with the same tenant and
  * filter (else INVALID). Going on from a cursor gives each prediction at most once, and every one
@@ -93,16 +90,15 @@ struct results_removed {
 NODISCARD enum rc results_erase(struct results *results, struct bytes tenant, struct id id,
                                 uint64_t now_ms, struct results_removed *ret_removed,
                                 struct error *err);
-/* The same for up to `limit` (1 .. RESULTS_PUT_MAX) of the oldest created before `before_ms`. Job items
- * of jobs that old (by the
- * time in their ids) go as well. Call again while *ret_count is `limit`. */
+/* The same for up to `limit` (1 .. RESULTS_PUT_MAX) of the oldest created before `before_ms`. Job
+ * items of jobs that old (by the time in their ids) go as well. Call again while *ret_count is
+ * `limit`. */
 NODISCARD enum rc results_sweep(struct results *results, struct bytes tenant, uint64_t before_ms,
                                 uint32_t limit, uint64_t now_ms, struct results_removed *into,
                                 uint32_t *ret_count, struct error *err);
 /* Does any prediction of the tenant have this picture? For the sweep of blobs. */
 NODISCARD enum rc results_picture_used(struct results *results, struct bytes tenant,
-                                       const uint8_t sha256[32], bool *ret_used,
-                                       struct error *err);
+                                       const uint8_t sha256[32], bool *ret_used, struct error *err);
 
 /* Replaces earlier feedback. NOT_FOUND, GONE as results_get(). INVALID: neither class nor label. */
 NODISCARD enum rc results_feedback_put(struct results *results, struct bytes tenant, struct id id,
@@ -121,7 +117,7 @@ NODISCARD enum rc results_accuracy(struct results *results, struct bytes tenant,
                                    struct error *err);
 
 enum results_reserved {
-    RESERVED_NEW,       /* the caller holds it now: work under ->request_id, then complete or release */
+    RESERVED_NEW, /* the caller holds it now: work under ->request_id, then complete or release */
     RESERVED_IN_FLIGHT, /* somebody else does, until ->lease_until_ms at most */
     RESERVED_CONFLICT,  /* the key was used with another fingerprint */
     RESERVED_DONE       /* ->request_id and ->answer of the first one */
@@ -133,8 +129,8 @@ struct results_reservation {
     uint64_t lease_until_ms;
     struct buf answer; /* the caller's, with a cap of RESULT_ANSWER_SIZE_MAX */
 };
-/* `request_id` is the caller's own; NEW may give another one, that of a holder who died or released:
- * working under it, what he did commit is found and not billed again. A reservation ends
+/* `request_id` is the caller's own; NEW may give another one, that of a holder who died or
+ * released: working under it, what he did commit is found and not billed again. A reservation ends
  * `expires_ms` after its first holder (24 h by custom) and the key is as new. */
 NODISCARD enum rc results_reserve(struct results *results, struct bytes tenant, struct bytes key,
                                   const uint8_t fingerprint[32], struct id request_id,
@@ -145,7 +141,8 @@ NODISCARD enum rc results_reserve(struct results *results, struct bytes tenant, 
 NODISCARD enum rc results_release(struct results *results, struct bytes tenant, struct bytes key,
                                   uint32_t attempt, uint64_t now_ms, struct error *err);
 
-/* Outcomes of a job's items by index, at most `limit` (1 .. RESULTS_PAGE_MAX) from `first_index` on. */
+/* Outcomes of a job's items by index, at most `limit` (1 .. RESULTS_PAGE_MAX) from `first_index`
+ * on. */
 struct results_job_item {
     uint32_t index;
     enum rc outcome;
@@ -162,8 +159,8 @@ NODISCARD enum rc results_job_progress(struct results *results, struct bytes ten
                                        struct id job_id, uint64_t *ret_done, uint64_t *ret_failed,
                                        struct error *err);
 
-/* The sum over the ledger, from a total that each commit keeps up to date. Rows come in the order of
- * the grouped columns; those not grouped by are 0 and empty. */
+/* The sum over the ledger, from a total that each commit keeps up to date. Rows come in the order
+ * of the grouped columns; those not grouped by are 0 and empty. */
 enum results_group {
     RESULTS_BY_DAY = 1,
     RESULTS_BY_MODEL = 2,
@@ -186,7 +183,8 @@ NODISCARD enum rc results_usage(struct results *results, struct bytes tenant, ui
                                 uint32_t to_day, uint32_t group, results_quantity_fn each,
                                 void *ctx, struct error *err);
 
-/* Proves ledger = predictions + tombstones + what was only billed, and usage = sum of the ledger. */
+/* Proves ledger = predictions + tombstones + what was only billed, and usage = sum of the ledger.
+ */
 struct results_difference {
     const char *what; /* "a prediction without a ledger entry" */
     struct id id;     /* all zero for sums */
@@ -207,7 +205,7 @@ NODISCARD enum rc results_verify(struct results *results, struct bytes tenant,
 
 /* A message of the outbox, leased: nobody else gets it until lease_until_ms. */
 struct results_message {
-    uint64_t number; /* names it for the two calls below */
+    uint64_t number;  /* names it for the two calls below */
     uint32_t attempt; /* from 1 */
     struct id outbox_id;
     char tenant[RESULT_TENANT_SIZE_MAX + 1];
@@ -215,8 +213,8 @@ struct results_message {
     struct buf payload;
 };
 #define RESULTS_TAKE_MAX 64u
-/* Those due by now_ms, the longest due first. `into` has room for `limit` (1 .. RESULTS_TAKE_MAX), each
- * payload with a cap of RESULT_PAYLOAD_SIZE_MAX; at least once each, in no promised order. */
+/* Those due by now_ms, the longest due first. `into` has room for `limit` (1 .. RESULTS_TAKE_MAX),
+ * each payload with a cap of RESULT_PAYLOAD_SIZE_MAX; at least once each, in no promised order. */
 NODISCARD enum rc results_outbox_take(struct results *results, uint64_t now_ms,
                                       uint64_t lease_until_ms, uint32_t limit,
                                       struct results_message *into, uint32_t *ret_count,

@@ -56,8 +56,8 @@ enum rc sqlite_results_accuracy(struct results *results, struct bytes tenant, ui
                                 uint64_t to_ms, results_accuracy_fn each, void *ctx,
                                 struct error *err);
 enum rc sqlite_results_reserve(struct results *results, struct bytes tenant, struct bytes key,
-                               const uint8_t fingerprint[32], struct id request_id,
-                               uint64_t now_ms, uint64_t lease_until_ms, uint64_t expires_ms,
+                               const uint8_t fingerprint[32], struct id request_id, uint64_t now_ms,
+                               uint64_t lease_until_ms, uint64_t expires_ms,
                                struct results_reservation *reservation, struct error *err);
 enum rc sqlite_results_release(struct results *results, struct bytes tenant, struct bytes key,
                                uint32_t attempt, uint64_t now_ms, struct error *err);

@@ -106,7 +106,8 @@ static enum rc put_prediction(struct sqlite_conn *conn, const struct result_comm
     sqlite_bind_text(stmt, 8, result->version);
     sqlite_bind_text(stmt, 9, result->label);
     sqlite_bind_blob(stmt, 10, result->scores);
-    sqlite_bind_blob(stmt, 11, (struct bytes){result->picture.sha256, sizeof(result->picture.sha256)});
+    sqlite_bind_blob(stmt, 11,
+                     (struct bytes){result->picture.sha256, sizeof(result->picture.sha256)});
     sqlite_bind_text(stmt, 12, result->picture.format);
     sqlite_bind_u64(stmt, 13, result->picture.width);
     sqlite_bind_u64(stmt, 14, result->picture.height);
@@ -126,7 +127,8 @@ static enum rc put_job_item(struct sqlite_conn *conn, const struct result_commit
                             bool *ret_known, struct error *err)
 {
     const struct result *result = &commit->prediction;
-    struct sqlite_stmt *stmt = use_tenant_id(conn, STMT_JOB_ITEM_PUT, commit->tenant, result->job_id);
+    struct sqlite_stmt *stmt =
+        use_tenant_id(conn, STMT_JOB_ITEM_PUT, commit->tenant, result->job_id);
     sqlite_bind_u64(stmt, 3, result->index);
     /* By name: numbers move when a row is added to rc.def. */
     sqlite_bind_text(stmt, 4, bytes_of(rc_name(commit->outcome)));
@@ -164,8 +166,8 @@ static enum rc complete_reservation(struct sqlite_conn *conn, const struct resul
     return sqlite_run(stmt, err);
 }
 
-static enum rc erased(struct sqlite_conn *conn, const struct result_commit *commit, bool *ret_erased,
-                      struct error *err)
+static enum rc erased(struct sqlite_conn *conn, const struct result_commit *commit,
+                      bool *ret_erased, struct error *err)
 {
     struct sqlite_stmt *stmt =
         use_tenant_id(conn, STMT_TOMBSTONE_GET, commit->tenant, commit->prediction.id);

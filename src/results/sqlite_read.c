@@ -143,8 +143,8 @@ static struct sqlite_stmt *use_history(struct sqlite_conn *conn, struct bytes te
 
 static enum rc read_page(struct sqlite_conn *conn, struct bytes tenant,
                          const struct results_filter *filter, struct sqlite_stmt *stmt,
-                         uint32_t limit, struct result_set *set,
-                         struct results_position *ret_last, bool *ret_more, struct error *err)
+                         uint32_t limit, struct result_set *set, struct results_position *ret_last,
+                         bool *ret_more, struct error *err)
 {
     bool row = false;
     uint32_t scanned = 0;

@@ -54,8 +54,8 @@ static enum rc look(struct sqlite_conn *conn, struct bytes tenant, struct bytes 
 }
 
 enum rc sqlite_results_reserve(struct results *results, struct bytes tenant, struct bytes key,
-                               const uint8_t fingerprint[32], struct id request_id,
-                               uint64_t now_ms, uint64_t lease_until_ms, uint64_t expires_ms,
+                               const uint8_t fingerprint[32], struct id request_id, uint64_t now_ms,
+                               uint64_t lease_until_ms, uint64_t expires_ms,
                                struct results_reservation *reservation, struct error *err)
 {
     struct sqlite_conn *conn = NULL;

@@ -16,14 +16,14 @@ enum rc sqlite_fail(const struct sqlite *db, sqlite3 *raw, int code, struct erro
         return error_set(err, RC_UNAVAILABLE, "%s: the disk is full; make room", path);
     case SQLITE_READONLY:
         return error_set(err, RC_UNAVAILABLE,
-                         "%s: the file or its file system is read-only (%d); make it writable", path,
-                         extended);
+                         "%s: the file or its file system is read-only (%d); make it writable",
+                         path, extended);
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return error_set(err, RC_UNAVAILABLE,
-                         "%s: cannot be opened (%s); check that the folder exists and is ours", path,
-                         text);
+                         "%s: cannot be opened (%s); check that the folder exists and is ours",
+                         path, text);
     case SQLITE_IOERR:
         return error_set(err, RC_UNAVAILABLE, "%s: the disk failed (%s, code %d)", path, text,
                          extended);
@@ -87,9 +87,9 @@ static enum rc apply_pragmas(struct sqlite_conn *conn, struct error *err)
                                  "PRAGMA journal_size_limit=33554432;",
                                  err);
     if (rc != RC_OK || !conn->writer)
-        return rc != RC_OK ? rc
-                           : connection_exec(conn, "PRAGMA query_only=ON; PRAGMA cache_size=-2048;",
-                                             err);
+        return rc != RC_OK
+                   ? rc
+                   : connection_exec(conn, "PRAGMA query_only=ON; PRAGMA cache_size=-2048;", err);
     char mode[16];
     rc = connection_text(conn, "PRAGMA journal_mode=WAL", mode, sizeof(mode), err);
     if (rc == RC_OK && strcmp(mode, "wal") != 0)
@@ -120,8 +120,8 @@ enum rc connection_open(struct sqlite *db, bool writer, struct sqlite_conn **ret
     *conn = (struct sqlite_conn){.db = db, .stmts = stmts, .writer = writer};
     for (uint32_t i = 0; i < db->statement_count; i++)
         stmts[i].conn = conn;
-    int code = sqlite3_open_v2(db->path, &conn->raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                               db->vfs);
+    int code =
+        sqlite3_open_v2(db->path, &conn->raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, db->vfs);
     enum rc rc = RC_OK;
     if (code != SQLITE_OK)
         rc = sqlite_fail(db, conn->raw, code, err);

@@ -61,8 +61,8 @@ void connection_free(struct sqlite_conn *conn); /* NULL is fine */
 NODISCARD enum rc connection_exec(struct sqlite_conn *conn, const char *sql, struct error *err);
 void connection_undo(struct sqlite_conn *conn); /* ROLLBACK, if a transaction is open */
 /* The first column of the first row as text; "" if there is none. */
-NODISCARD enum rc connection_text(struct sqlite_conn *conn, const char *sql, char *into, size_t size,
-                                  struct error *err);
+NODISCARD enum rc connection_text(struct sqlite_conn *conn, const char *sql, char *into,
+                                  size_t size, struct error *err);
 void connection_reset(struct sqlite_conn *conn); /* all statements */
 NODISCARD enum rc statement_prepare(struct sqlite_conn *conn, uint32_t index, struct error *err);
 

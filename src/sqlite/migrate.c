@@ -14,8 +14,8 @@ enum rc migrate_version(struct sqlite_conn *conn, const char *module, uint32_t *
                         struct error *err)
 {
     sqlite3_stmt *raw = NULL;
-    int code = sqlite3_prepare_v2(conn->raw, "SELECT version FROM migration WHERE module=?", -1, &raw,
-                                  NULL);
+    int code = sqlite3_prepare_v2(conn->raw, "SELECT version FROM migration WHERE module=?", -1,
+                                  &raw, NULL);
     uint32_t version = 0;
     if (code == SQLITE_OK) {
         code = sqlite3_bind_text(raw, 1, module, -1, SQLITE_STATIC);
@@ -55,7 +55,8 @@ static enum rc set_version(struct sqlite_conn *conn, const char *module, uint32_
 static enum rc claim(struct sqlite_conn *conn, struct error *err)
 {
     char application[16];
-    enum rc rc = connection_text(conn, "PRAGMA application_id", application, sizeof(application), err);
+    enum rc rc =
+        connection_text(conn, "PRAGMA application_id", application, sizeof(application), err);
     if (rc != RC_OK || strcmp(application, APPLICATION_ID) == 0)
         return rc;
     char count[16];
@@ -64,11 +65,12 @@ static enum rc claim(struct sqlite_conn *conn, struct error *err)
         return rc;
     if (strcmp(application, APPLICATION_ID_NONE) != 0 || strcmp(count, "0") != 0)
         return error_set(err, RC_INTERNAL, "%s: a database of another program", conn->db->path);
-    return connection_exec(conn,
-                           "CREATE TABLE migration(module TEXT PRIMARY KEY, version INTEGER NOT NULL)"
-                           " WITHOUT ROWID;"
-                           "PRAGMA application_id=" APPLICATION_ID ";",
-                           err);
+    return connection_exec(
+        conn,
+        "CREATE TABLE migration(module TEXT PRIMARY KEY, version INTEGER NOT NULL)"
+        " WITHOUT ROWID;"
+        "PRAGMA application_id=" APPLICATION_ID ";",
+        err);
 }
 
 enum rc migrate(struct sqlite_conn *conn, const struct sqlite_config *config, struct error *err)
@@ -78,9 +80,10 @@ enum rc migrate(struct sqlite_conn *conn, const struct sqlite_config *config, st
     if (rc == RC_OK)
         rc = migrate_version(conn, config->module, &version, err);
     if (rc == RC_OK && version > config->migration_count)
-        rc = error_set(err, RC_INTERNAL,
-                       "%s: its '%s' tables have version %u, this program knows %u; use a newer one",
-                       conn->db->path, config->module, version, config->migration_count);
+        rc =
+            error_set(err, RC_INTERNAL,
+                      "%s: its '%s' tables have version %u, this program knows %u; use a newer one",
+                      conn->db->path, config->module, version, config->migration_count);
     if (rc != RC_OK || version == config->migration_count)
         return rc;
     for (; rc == RC_OK && version < config->migration_count; version++)

@@ -6,16 +6,16 @@
  * are the only way in: sqlite_write() or sqlite_read() lends a connection, which one of
  * sqlite_commit(), sqlite_rollback() and sqlite_read_end() gives back.
  *
- * Durability: DURABLE commits are on the disk when sqlite_commit() returns. ORDERED ones survive the
- * death of the process, and the loss of power once any later DURABLE commit to the same file has
- * returned; they cost no fsync. After an error of sqlite_commit() the outcome is unknown.
+ * Durability: DURABLE commits are on the disk when sqlite_commit() returns. ORDERED ones survive
+ * the death of the process, and the loss of power once any later DURABLE commit to the same file
+ * has returned; they cost no fsync. After an error of sqlite_commit() the outcome is unknown.
  * Writers of one process and file, of all modules, wait for each other here; those of other
  * processes in SQLite. Both waits end with RC_BUSY. A reader sees the last commit before its
  * sqlite_read() and nothing later, and never waits for a writer.
- * Errors: UNAVAILABLE (disk full, I/O error, read-only, cannot open: the text says which and what to
- * do), BUSY, NO_MEMORY, INTERNAL (corrupt, not a database of ours, or a bug).
- * Threads: a handle is for any thread; a connection and its statements for one at a time.
- * A forked child must open its own handle.
+ * Errors: UNAVAILABLE (disk full, I/O error, read-only, cannot open: the text says which and what
+ * to do), BUSY, NO_MEMORY, INTERNAL (corrupt, not a database of ours, or a bug). Threads: a handle
+ * is for any thread; a connection and its statements for one at a time. A forked child must open
+ * its own handle.
  */
 #ifndef SQLITE_SQLITE_H
 #define SQLITE_SQLITE_H
@@ -26,11 +26,11 @@ struct sqlite_conn;
 struct sqlite_stmt;
 
 struct sqlite_config {
-    const char *url;                /* sqlite:/path/imago.db, for tests with ?vfs=name */
-    const char *module;             /* the key in table `migration` */
-    const char *const *migrations;  /* [i] is the SQL that leads from version i to i + 1 */
+    const char *url;               /* sqlite:/path/imago.db, for tests with ?vfs=name */
+    const char *module;            /* the key in table `migration` */
+    const char *const *migrations; /* [i] is the SQL that leads from version i to i + 1 */
     uint32_t migration_count;
-    const char *const *statements;  /* SQL text; sqlite_use() takes the index */
+    const char *const *statements; /* SQL text; sqlite_use() takes the index */
     uint32_t statement_count;
     uint32_t reader_count_max; /* 0: 4; opened when first needed */
     uint32_t wait_ms_max;      /* 0: 5,000 */
@@ -75,7 +75,8 @@ NODISCARD enum rc sqlite_step(struct sqlite_stmt *stmt, bool *ret_row, struct er
 NODISCARD enum rc sqlite_run(struct sqlite_stmt *stmt, struct error *err);
 /* Ends a statement before its last row. */
 void sqlite_reset(struct sqlite_stmt *stmt);
-uint64_t sqlite_changed(const struct sqlite_conn *conn);  /* rows, by the last INSERT, UPDATE, DELETE */
+uint64_t
+sqlite_changed(const struct sqlite_conn *conn); /* rows, by the last INSERT, UPDATE, DELETE */
 uint64_t sqlite_last_row(const struct sqlite_conn *conn); /* rowid of the last INSERT */
 
 /* Columns count from 0. Bytes are valid until the next step or reset. A negative u64 is 0. */

@@ -6,13 +6,15 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PENDING_SIZE_MAX (1u << 20)
 /* Lines wait this long for company, so that a busy server writes once for hundreds of them. */
-#define GATHER_NS (50 * NS_PER_MS)
+#define GATHER_NS    (50 * NS_PER_MS)
+#define CLOSE_WAIT_S 2
 
 static const char *const level_texts[] = {"debug", "info", "warning", "error"};
 
@@ -24,7 +26,7 @@ static struct {
     uint64_t dropped_count;
     enum log_level least;
     int fd;
-    bool open;
+    atomic_bool open;
     bool closing;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER};
 
@@ -149,7 +151,16 @@ void log_close(void)
     state.closing = true;
     pthread_cond_signal(&state.more);
     pthread_mutex_unlock(&state.lock);
-    pthread_join(state.thread, NULL);
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += CLOSE_WAIT_S;
+    bool ended = pthread_timedjoin_np(state.thread, NULL, &until) == 0;
+    /* Requests that a drain gave up on may be writing lines still. */
+    pthread_mutex_lock(&state.lock);
     state.open = false;
-    buf_done(&state.pending);
+    if (ended)
+        buf_done(&state.pending);
+    else
+        (void)pthread_detach(state.thread);
+    pthread_mutex_unlock(&state.lock);
 }

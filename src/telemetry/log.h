@@ -21,5 +21,6 @@ NODISCARD enum rc log_open(enum log_level least, int fd, struct error *err);
 /* One line: time, level, event, then `fields` in their order. Takes `fields` (may be NULL). */
 void log_event(enum log_level level, const char *event, json_t *fields);
 bool log_wants(enum log_level level); /* for callers whose fields are dear to build */
-void log_close(void);                 /* writes what is left */
+/* Writes what is left, or gives up where the reader takes nothing for 2 seconds. */
+void log_close(void);
 #endif

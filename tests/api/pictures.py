@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 
+from conftest import SLOW
 from PIL import Image
 
 # Where the pixels of an upright picture must be stored for EXIF orientation 1 to 8.
@@ -55,8 +56,9 @@ def rough(width, height, mode="RGB"):
 
 @functools.cache
 def slow():
-    """46 megapixels that take long to decode, in a small file."""
-    return save(rough(6800, 6800, "L"), "JPEG", progressive=True, quality=30)
+    """Tens of megapixels that take long to decode, in a small file; fewer where the program is slow itself."""
+    side = 6800 if SLOW == 1 else 3400
+    return save(rough(side, side, "L"), "JPEG", progressive=True, quality=30)
 
 
 # --- PNG by hand -----------------------------------------------------------------------------

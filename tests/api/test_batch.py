@@ -23,9 +23,9 @@ def slow_picture():
 
 
 @pytest.fixture(scope="module")
-def alone(shared_server, small_photos):
+def alone(shared, small_photos):
     """What each photograph is answered with nothing beside it."""
-    return {sha256(photo): shared_server.answer(photo)["predictions"] for photo in small_photos}
+    return {sha256(photo): shared.get().answer(photo)["predictions"] for photo in small_photos}
 
 
 def bad_pictures(photo):
@@ -134,6 +134,15 @@ def answers_of(wires):
     return answers
 
 
+def wait_for_work(server, send):
+    """What `send` returns, as soon as the server, at rest before, is at work on it."""
+    server.settle()
+    before = server.cpu_ticks()
+    sent = send()
+    eventually(lambda: server.cpu_ticks() > before + 5, "the server works on it")
+    return sent
+
+
 def test_a_full_queue_says_when_to_come_back(start, slow_picture, cat):
     server = start(workers=1, queue=2, batch=1)
     answers = answers_of(send_all(server, [slow_picture] * 12))
@@ -181,7 +190,7 @@ def test_a_deadline_while_waiting(start, slow_picture, cat):
 
 def test_work_of_clients_that_went_away_is_dropped(start, slow_picture, cat):
     server = start(workers=1, batch=1, queue=200)
-    in_front = send_all(server, [slow_picture] * 2)
+    in_front = wait_for_work(server, lambda: send_all(server, [slow_picture] * 2))
     gone = send_all(server, [slow_picture] * 20 + [cat] * 20)
     ports = {f"127.0.0.1:{wire.socket.getsockname()[1]}" for wire in gone}
     for wire in gone:
@@ -200,9 +209,7 @@ def test_work_of_clients_that_went_away_is_dropped(start, slow_picture, cat):
 
 def test_a_client_that_goes_while_its_picture_is_decoded(start, slow_picture, cat):
     server = start(workers=1, batch=1)
-    before = server.cpu_ticks()
-    for wire in send_all(server, [slow_picture]):
-        eventually(lambda: server.cpu_ticks() > before + 2, "the server works on it")
-        wire.close()
+    wire, = wait_for_work(server, lambda: send_all(server, [slow_picture]))
+    wire.close()
     server.event("access", lambda event: event.get("problem") == "cancelled")
     assert server.predict(cat).status_code == 200

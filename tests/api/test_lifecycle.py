@@ -105,6 +105,19 @@ def test_readiness_ends_before_the_service_does(start, cat):
     assert server.wait() == 1
 
 
+def test_a_second_signal_right_behind_the_first(start, cat):
+    """As from `timeout`, or from a terminal and a script at once: it ends the wait, not the process."""
+    server = start(drain_linger=f"{int(20 * SLOW)}s")
+    server.expected_status = 1
+    with Wire(server.port) as wire:
+        wire.send(post(cat))
+        assert wire.answer().status == 200
+        server.process.send_signal(signal.SIGINT)
+        server.terminate()
+        assert server.wait() == 1
+    assert server.event("stopped")["drained"] is False
+
+
 def test_requests_that_do_not_end_are_given_up(start, slow_picture):
     server = start(workers=1, drain_timeout="100ms")
     server.expected_status = 1

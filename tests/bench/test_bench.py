@@ -235,6 +235,7 @@ def test_server_cpu(target, bench):
         (["http://127.0.0.1:1/", "http://127.0.0.1:2/"], 2, "one URL"),
         (["http://127.0.0.1:1/", "--form", "xml"], 2, "raw"),
         (["http://127.0.0.1:1/", "--clients", "0"], 2, "--clients"),
+        (["http://127.0.0.1:1/", "--count", "2", "--rounds", "3"], 2, "--rounds"),
         (["http://127.0.0.1:1/", "--field", 'a"b'], 2, "--field"),
         (["http://127.0.0.1:1/", "--pid", "4194304"], 4, "4194304"),
         (["ftp://127.0.0.1/"], 11, "not one success"),

@@ -257,6 +257,16 @@ def test_predict_limits():
     assert imago(*predict(CAT, "--image-pixels=1k"))[0] == 6
 
 
+def test_predict_an_answer_that_is_too_long(tmp_path):
+    """Every row names the file, and a name doubles where it is quoted."""
+    folder = tmp_path
+    while len(str(folder)) < 3500:
+        folder /= '"' * 250
+    os.makedirs(folder)
+    shutil.copy(CAT, folder / "a.jpg")
+    assert "over the limit" in fail(6, *predict("--format=csv", "--top-k=1000", folder / "a.jpg"))
+
+
 def test_predict_into_a_closed_pipe():
     """`imago predict ... | head -1` ends, without a crash."""
     command = subprocess.Popen([str(IMAGO), *map(str, predict(PHOTOS, "--top-k=1000"))], stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * image_fuzz.c - any bytes through image_probe() and image_fit(), one target a format.
  *
- * IMAGE_FUZZ_FORMAT names the format; inputs of another are passed over, so that each target spends its
- * time on its own decoder. The first bytes' sum picks the geometry. */
+ * IMAGE_FUZZ_FORMAT names the format; inputs of another are passed over, so that each target spends
+ * its time on its own decoder. The first bytes' sum picks the geometry. */
 #include "image/fitter.h"
 
 #include <assert.h>
@@ -28,8 +28,8 @@ static enum rc check(void *ctx)
 
 /* The faster Huffman decoder must give what libjpeg's gives, on damaged files too. */
 static void compare_with_plain(struct image_scratch *scratch, struct bytes file,
-                               const struct image_info *info,
-                               const struct image_geometry *geometry, const uint8_t *got, enum rc rc)
+                               const struct image_info *info, const struct image_geometry *geometry,
+                               const uint8_t *got, enum rc rc)
 {
     size_t size = (size_t)geometry->width * geometry->height * 3;
     uint8_t *plain = malloc(size);

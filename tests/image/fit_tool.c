@@ -71,8 +71,8 @@ static void answer_error(enum rc rc, const struct error *err)
 
 static void answer_picture(const struct image_info *info, const uint8_t *rgb, size_t size)
 {
-    (void)printf("ok %s %u %u %u %zu\n", image_format_text(info->format), info->width,
-                 info->height, info->orientation, size);
+    (void)printf("ok %s %u %u %u %zu\n", image_format_text(info->format), info->width, info->height,
+                 info->orientation, size);
     (void)fwrite(rgb, 1, size, stdout);
 }
 
@@ -85,9 +85,8 @@ static void run_file(struct image_scratch *scratch, const char *line, struct buf
     unsigned pad = 0;
     unsigned bgr = 0;
     struct error err = {.text = "the case cannot be read"};
-    if (sscanf(line, "file %511s %31s %31s %u %u %lf %u %u %u", path, mode, filter,
-               &geometry.width, &geometry.height, &geometry.crop_fraction, &geometry.resize_side,
-               &pad, &bgr) != 9 ||
+    if (sscanf(line, "file %511s %31s %31s %u %u %lf %u %u %u", path, mode, filter, &geometry.width,
+               &geometry.height, &geometry.crop_fraction, &geometry.resize_side, &pad, &bgr) != 9 ||
         !read_file(path, file)) {
         answer_error(RC_INVALID, &err);
         return;
@@ -129,8 +128,8 @@ static void run_raw(struct image_scratch *scratch, const char *line, struct buf 
     geometry.filter = filter_of(filter);
     size_t size = (size_t)geometry.width * geometry.height * 3;
     uint8_t *rgb = malloc(size);
-    enum rc rc = rgb == NULL ? RC_NO_MEMORY
-                             : floor_resize(scratch, &picture, &box, &geometry, rgb, &err);
+    enum rc rc =
+        rgb == NULL ? RC_NO_MEMORY : floor_resize(scratch, &picture, &box, &geometry, rgb, &err);
     struct image_info info = {.width = picture.width, .height = picture.height};
     if (rc == RC_OK)
         answer_picture(&info, rgb, size);
@@ -158,8 +157,10 @@ static bool space_of(const char *word, struct encoding *encoding)
         const char *word;
         J_COLOR_SPACE from;
         J_COLOR_SPACE to;
-    } spaces[] = {{"grey", JCS_GRAYSCALE, JCS_GRAYSCALE}, {"rgb", JCS_RGB, JCS_RGB},
-                  {"ycc", JCS_RGB, JCS_YCbCr},            {"cmyk", JCS_CMYK, JCS_CMYK},
+    } spaces[] = {{"grey", JCS_GRAYSCALE, JCS_GRAYSCALE},
+                  {"rgb", JCS_RGB, JCS_RGB},
+                  {"ycc", JCS_RGB, JCS_YCbCr},
+                  {"cmyk", JCS_CMYK, JCS_CMYK},
                   {"ycck", JCS_CMYK, JCS_YCCK}};
     for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
         if (strcmp(spaces[i].word, word) != 0)
@@ -176,10 +177,7 @@ static int components_of(J_COLOR_SPACE space)
     return space == JCS_GRAYSCALE ? 1 : space == JCS_CMYK ? 4 : 3;
 }
 
-static _Noreturn void on_error(j_common_ptr jpeg)
-{
-    longjmp(*(jmp_buf *)jpeg->client_data, 1);
-}
+static _Noreturn void on_error(j_common_ptr jpeg) { longjmp(*(jmp_buf *)jpeg->client_data, 1); }
 
 static void fill_header(struct jpeg_compress_struct *jpeg, const struct encoding *encoding)
 {
@@ -240,8 +238,8 @@ static void run_encode(const char *line, struct buf *file)
                &encoding.v[1], &encoding.progressive, &encoding.arithmetic, &encoding.restart,
                &encoding.quality) != 12 ||
         !space_of(space, &encoding) || !read_file(path, file) ||
-        file->size != (size_t)encoding.width * encoding.height *
-                          (size_t)components_of(encoding.from)) {
+        file->size !=
+            (size_t)encoding.width * encoding.height * (size_t)components_of(encoding.from)) {
         answer_error(RC_INVALID, &err);
         return;
     }

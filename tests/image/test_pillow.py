@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fit import FitError
-from pictures import (FILTERS, center_crop, encoded, opened, photo, png, resize_crop, worst)
+from pillow_pictures import (FILTERS, center_crop, encoded, opened, photo, png, resize_crop, worst)
 
 
 def agrees(fit, data, want=None, level=0):

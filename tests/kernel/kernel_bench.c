@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * kernel_bench.c - nanoseconds of each set of resize kernels, and of the decode and the whole fit.
  *
- * Usage: kernel_bench [PHOTO.jpg ...]. With photos, the stages of each, meant over all; without, the
- * resize alone on noise. Each figure is the
- * best of several rounds, CPU time of this thread. */
+ * Usage: kernel_bench [PHOTO.jpg ...]. With photos, the stages of each, meant over all; without,
+ * the resize alone on noise. Each figure is the best of several rounds, CPU time of this thread. */
 #include "image/floor.h"
 #include "image/fitter.h"
 #include "base/clock.h"
@@ -106,8 +105,11 @@ static bool bench_file(struct bytes file, struct floor_decoder *turbo,
                        struct image_scratch *scratch, struct totals *totals)
 {
     static uint8_t into[SIDE * SIDE * 3];
-    struct image_geometry geometry = {.width = SIDE, .height = SIDE, .mode = IMAGE_CENTER_CROP,
-                                      .filter = IMAGE_BICUBIC, .crop_fraction = 0.875};
+    struct image_geometry geometry = {.width = SIDE,
+                                      .height = SIDE,
+                                      .mode = IMAGE_CENTER_CROP,
+                                      .filter = IMAGE_BICUBIC,
+                                      .crop_fraction = 0.875};
     struct floor_picture picture = {0};
     struct totals best = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0};
     bool fine = true;
@@ -122,8 +124,8 @@ static bool bench_file(struct bytes file, struct floor_decoder *turbo,
         uint64_t resized = clock_thread_cpu_ns();
         fine = fine && image_probe(file, &limits, &info, NULL) == RC_OK;
         uint64_t probed = clock_thread_cpu_ns();
-        fine = fine &&
-               image_fit(scratch, file, &info, &geometry, NULL, into, &timing, NULL) == RC_OK;
+        fine =
+            fine && image_fit(scratch, file, &info, &geometry, NULL, into, &timing, NULL) == RC_OK;
         uint64_t fitted = clock_thread_cpu_ns();
         best.turbo_ns = least(best.turbo_ns, decoded - start);
         best.resize_ns = least(best.resize_ns, resized - decoded);

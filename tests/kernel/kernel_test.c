@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kernel_test.c - every set of resize kernels against the scalar one, on random legal parameters. */
+ * kernel_test.c - every set of resize kernels against the scalar one, on random legal parameters.
+ */
 #include "check.h"
 #include "image/resample.h"
 
@@ -34,9 +35,8 @@ static void random_taps(struct taps *taps)
                         .out_size = 1 + random_below(random_below(4) == 0 ? 500 : 260)};
     axis.out_from = random_below(2) == 0 ? 0 : random_below(axis.out_size);
     axis.out_count = 1 + random_below(axis.out_size - axis.out_from);
-    assert_int_equal(taps_init(taps, &axis, random_below(2) == 0 ? IMAGE_BILINEAR : IMAGE_BICUBIC,
-                               NULL),
-                     RC_OK);
+    assert_int_equal(
+        taps_init(taps, &axis, random_below(2) == 0 ? IMAGE_BILINEAR : IMAGE_BICUBIC, NULL), RC_OK);
 }
 
 static void compare_horizontal(const struct kernels *kernels, const struct taps *taps)

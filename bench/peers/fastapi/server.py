@@ -43,8 +43,9 @@ def openvino_engine(path):
     model = core.read_model(path)
     whole = model.inputs[0].element_type == openvino.Type.u8
     model.reshape([1, SIDE, SIDE, 3] if whole else [1, 3, SIDE, SIDE])
-    # Precision f32 for what is not int8 in the graph: otherwise such a CPU takes bf16 unasked.
-    tuned = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    # f32 for what is not int8 in the graph: otherwise such a CPU takes bf16 unasked.
+    tuned = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+    tuned["INFERENCE_PRECISION_HINT"] = "f32"
     request = core.compile_model(model, "CPU", tuned).create_infer_request()
     return (lambda pixels: request.infer([pixels], share_inputs=True, share_outputs=True)[0][0]), whole
 

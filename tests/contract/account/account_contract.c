@@ -5,7 +5,9 @@
 #include "tokens.h"
 #include "account/jwt.h"
 
+#include <openssl/evp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

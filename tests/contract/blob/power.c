@@ -141,7 +141,8 @@ static int power_open(int at, const char *name, int flags, mode_t mode)
     if (fails())
         return -1;
     int fd = disk_kernel.open(at, name, flags, mode);
-    if (fd >= 0)
+    /* By a whole path come the root, which is known, and the folder above it, which is not ours. */
+    if (fd >= 0 && at != AT_FDCWD)
         (void)node_of(dup(fd));
     return fd;
 }
@@ -171,7 +172,11 @@ static int power_sync(int fd)
 {
     if (fails())
         return -1;
-    make_durable(node_of(dup(fd)));
+    struct stat status;
+    check(fstat(fd, &status) == 0);
+    for (uint32_t i = 0; i < node_count; i++)
+        if (nodes[i].inode == status.st_ino)
+            make_durable(i);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * forgetful_vfs.c - writes go to the real file at once; what each sector held when it was last synced
- * is kept aside, and put back when the power goes. */
+ * forgetful_vfs.c - writes go to the real file at once; what each sector held when it was last
+ * synced is kept aside, and put back when the power goes. */
 #include "forgetful_vfs.h"
 
 #include "results_world.h"

@@ -26,29 +26,44 @@ static int newest_first(const void *a, const void *b)
     return -memcmp(&x->id, &y->id, sizeof(x->id));
 }
 
+#define GROUP_SIZE 20u /* rooms of scores_of() last for 64 */
+
+static struct result_commit generate(struct world *world, struct row *row, uint64_t *random)
+{
+    /* Few milliseconds, so that many share one. */
+    uint64_t created_ms = WORLD_NOW_MS + random_next(random) % 40;
+    struct result_commit commit = commit_new(world->tenant, created_ms);
+    uint32_t bits = (uint32_t)random_next(random);
+    *row = (struct row){.id = commit.prediction.request_id,
+                        .created_ms = created_ms,
+                        .label = bits % 3,
+                        .model = bits / 3 % 3,
+                        .reference = bits / 9 % 3,
+                        .version = bits / 27 % 3,
+                        .score = (float)(bits / 81 % 11) / 10.0f};
+    commit.prediction.label = bytes_of(words[row->label]);
+    commit.prediction.model = bytes_of(words[row->model]);
+    commit.prediction.version = bytes_of(words[row->version]);
+    if (row->reference < 2)
+        commit.prediction.reference = bytes_of(words[row->reference]);
+    commit.prediction.scores = scores_of(row->label, row->score);
+    return commit;
+}
+
+/* Each as two tenants'. */
 static void fill(struct world *world, struct row *rows, uint64_t *random)
 {
-    for (uint32_t i = 0; i < ROW_COUNT; i++) {
-        /* Few milliseconds, so that many share one. */
-        uint64_t created_ms = WORLD_NOW_MS + random_next(random) % 40;
-        struct result_commit commit = commit_new(world->tenant, created_ms);
-        uint32_t bits = (uint32_t)random_next(random);
-        rows[i] = (struct row){.created_ms = created_ms,
-                               .label = bits % 3,
-                               .model = bits / 3 % 3,
-                               .reference = bits / 9 % 3,
-                               .version = bits / 27 % 3,
-                               .score = (float)(bits / 81 % 11) / 10.0f};
-        commit.prediction.label = bytes_of(words[rows[i].label]);
-        commit.prediction.model = bytes_of(words[rows[i].model]);
-        commit.prediction.version = bytes_of(words[rows[i].version]);
-        if (rows[i].reference < 2)
-            commit.prediction.reference = bytes_of(words[rows[i].reference]);
-        commit.prediction.scores = scores_of(rows[i].label, rows[i].score);
-        rows[i].id = must_put(world, &commit);
-        struct result_commit foreign = commit;
-        foreign.tenant = world->other;
-        (void)must_put(world, &foreign);
+    for (uint32_t i = 0; i < ROW_COUNT; i += GROUP_SIZE) {
+        struct result_commit commits[2 * GROUP_SIZE];
+        struct result_commit *pointers[2 * GROUP_SIZE];
+        for (uint32_t j = 0; j < 2 * GROUP_SIZE; j++)
+            pointers[j] = &commits[j];
+        for (uint32_t j = 0; j < GROUP_SIZE; j++) {
+            commits[2 * j] = generate(world, &rows[i + j], random);
+            commits[2 * j + 1] = commits[2 * j];
+            commits[2 * j + 1].tenant = world->other;
+        }
+        assert_int_equal(results_put(world->results, pointers, 2 * GROUP_SIZE, NULL), RC_OK);
     }
     qsort(rows, ROW_COUNT, sizeof(*rows), newest_first);
 }
@@ -208,8 +223,9 @@ TEST(a_wrong_cursor_is_refused)
             results_query(world.results, world.tenant, &filter, bytes_of(wrong), 1, &set, NULL),
             RC_INVALID);
     }
-    assert_int_equal(results_query(world.results, world.tenant, &filter, (struct bytes){0}, 0, &set, NULL),
-                     RC_INVALID);
+    assert_int_equal(
+        results_query(world.results, world.tenant, &filter, (struct bytes){0}, 0, &set, NULL),
+        RC_INVALID);
     struct results_filter two = {.label = bytes_of("a"), .model = bytes_of("b")};
     assert_int_equal(
         results_query(world.results, world.tenant, &two, (struct bytes){0}, 1, &set, NULL),

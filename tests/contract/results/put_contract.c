@@ -106,7 +106,8 @@ TEST(one_bad_commit_does_not_stop_its_neighbours)
     commits[3].prediction.label = bytes_of("\xc0\xaf");
     commits[4].prediction.scores.size--;
     assert_int_equal(results_put(world.results, pointers, 6, NULL), RC_OK);
-    static const enum rc wanted[] = {RC_OK, RC_TOO_LARGE, RC_INVALID, RC_INVALID, RC_INVALID, RC_OK};
+    static const enum rc wanted[] = {RC_OK,      RC_TOO_LARGE, RC_INVALID,
+                                     RC_INVALID, RC_INVALID,   RC_OK};
     for (uint32_t i = 0; i < 6; i++)
         assert_int_equal(commits[i].rc, wanted[i]);
     must_verify(&world, world.tenant, 2, 2, 0);
@@ -130,9 +131,8 @@ TEST(an_absent_and_a_foreign_id_are_the_same)
         assert_int_equal(
             results_erase(world.results, world.other, ids[i], WORLD_NOW_MS, &removed, NULL),
             RC_NOT_FOUND);
-        assert_int_equal(
-            results_feedback_put(world.results, world.other, ids[i], &feedback, NULL),
-            RC_NOT_FOUND);
+        assert_int_equal(results_feedback_put(world.results, world.other, ids[i], &feedback, NULL),
+                         RC_NOT_FOUND);
         bool used = true;
         assert_int_equal(results_picture_used(world.results, world.other,
                                               commit.prediction.picture.sha256, &used, NULL),
@@ -248,8 +248,10 @@ TEST(feedback_is_seen_and_counted)
     assert_false(set.items[0].feedback.correct);
 
     struct result_feedback right = {.class_id = RESULT_CLASS_NONE, .label = bytes_of("tabby")};
-    assert_int_equal(results_feedback_put(world.results, world.tenant, newer_id, &wrong, NULL), RC_OK);
-    assert_int_equal(results_feedback_put(world.results, world.tenant, newer_id, &right, NULL), RC_OK);
+    assert_int_equal(results_feedback_put(world.results, world.tenant, newer_id, &wrong, NULL),
+                     RC_OK);
+    assert_int_equal(results_feedback_put(world.results, world.tenant, newer_id, &right, NULL),
+                     RC_OK);
     struct results_filter filter = {.version = bytes_of("2")};
     assert_int_equal(
         results_query(world.results, world.tenant, &filter, (struct bytes){0}, 10, &set, NULL),
@@ -258,8 +260,8 @@ TEST(feedback_is_seen_and_counted)
     assert_true(set.items[0].feedback.correct);
     assert_int_equal(set.items[0].feedback.class_id, RESULT_CLASS_NONE);
     struct accuracy_sum sum = {0};
-    assert_int_equal(
-        results_accuracy(world.results, world.tenant, 0, 0, add_accuracy, &sum, NULL), RC_OK);
+    assert_int_equal(results_accuracy(world.results, world.tenant, 0, 0, add_accuracy, &sum, NULL),
+                     RC_OK);
     assert_int_equal(sum.rows, 2);
     assert_int_equal(sum.count, 2);
     assert_int_equal(sum.correct, 1);
@@ -270,7 +272,8 @@ TEST(feedback_is_seen_and_counted)
     assert_int_equal(sum.count, 1);
 
     struct result_feedback empty = {.class_id = RESULT_CLASS_NONE};
-    assert_int_equal(results_feedback_put(world.results, world.tenant, id, &empty, NULL), RC_INVALID);
+    assert_int_equal(results_feedback_put(world.results, world.tenant, id, &empty, NULL),
+                     RC_INVALID);
     struct results_removed removed;
     assert_int_equal(results_erase(world.results, world.tenant, id, 1, &removed, NULL), RC_OK);
     assert_int_equal(results_feedback_put(world.results, world.tenant, id, &right, NULL), RC_GONE);
@@ -319,8 +322,11 @@ TEST(usage_is_the_sum_of_the_ledger_however_grouped)
     static const struct {
         uint32_t group;
         uint32_t rows;
-    } cases[] = {{0, 1}, {RESULTS_BY_DAY, 3}, {RESULTS_BY_MODEL, 3},
-                 {RESULTS_BY_DAY | RESULTS_BY_KEY, 9}, {RESULTS_BY_PLAN, 1},
+    } cases[] = {{0, 1},
+                 {RESULTS_BY_DAY, 3},
+                 {RESULTS_BY_MODEL, 3},
+                 {RESULTS_BY_DAY | RESULTS_BY_KEY, 9},
+                 {RESULTS_BY_PLAN, 1},
                  {RESULTS_BY_MODEL | RESULTS_BY_VERSION, 6}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct usage_sum sum = {0};

@@ -48,7 +48,8 @@ TEST(a_key_goes_from_new_to_done)
     struct results_reservation second = reserve(&world, "k", print_a, other, WORLD_NOW_MS + 1);
     assert_int_equal(second.state, RESERVED_IN_FLIGHT);
     assert_int_equal(second.lease_until_ms, WORLD_NOW_MS + LEASE_MS);
-    assert_int_equal(reserve(&world, "k", print_b, other, WORLD_NOW_MS + 1).state, RESERVED_CONFLICT);
+    assert_int_equal(reserve(&world, "k", print_b, other, WORLD_NOW_MS + 1).state,
+                     RESERVED_CONFLICT);
     /* Keys are a tenant's own. */
     struct results_reservation foreign = {.answer = BUF_INIT(RESULT_ANSWER_SIZE_MAX)};
     assert_int_equal(results_reserve(world.results, world.other, bytes_of("k"), print_b, other,
@@ -63,8 +64,10 @@ TEST(a_key_goes_from_new_to_done)
     struct results_reservation done = reserve(&world, "k", print_a, other, WORLD_NOW_MS + 2);
     assert_int_equal(done.state, RESERVED_DONE);
     assert_true(same_id(done.request_id, id));
-    assert_true(bytes_equal((struct bytes){done.answer.data, done.answer.size}, bytes_of("the answer")));
-    assert_int_equal(reserve(&world, "k", print_b, other, WORLD_NOW_MS + 2).state, RESERVED_CONFLICT);
+    assert_true(
+        bytes_equal((struct bytes){done.answer.data, done.answer.size}, bytes_of("the answer")));
+    assert_int_equal(reserve(&world, "k", print_b, other, WORLD_NOW_MS + 2).state,
+                     RESERVED_CONFLICT);
     /* A day later the key is as new. */
     struct results_reservation late =
         reserve(&world, "k", print_b, other, WORLD_NOW_MS + MS_PER_DAY);
@@ -85,9 +88,9 @@ TEST(who_takes_over_works_under_the_same_id_and_is_not_billed_twice)
     assert_int_equal(heir.state, RESERVED_NEW);
     assert_true(same_id(heir.request_id, id));
     /* The one believed dead cannot end the lease of the other. */
-    assert_int_equal(results_release(world.results, world.tenant, bytes_of("k"), dead.attempt,
-                                     later + 1, NULL),
-                     RC_OK);
+    assert_int_equal(
+        results_release(world.results, world.tenant, bytes_of("k"), dead.attempt, later + 1, NULL),
+        RC_OK);
     assert_int_equal(reserve(&world, "k", print_a, id_new(later), later + 1).state,
                      RESERVED_IN_FLIGHT);
     /* Both commit. */
@@ -100,7 +103,8 @@ TEST(who_takes_over_works_under_the_same_id_and_is_not_billed_twice)
     must_verify(&world, world.tenant, 1, 1, 0);
     struct results_reservation done = reserve(&world, "k", print_a, id_new(later), later + 2);
     assert_int_equal(done.state, RESERVED_DONE);
-    assert_true(bytes_equal((struct bytes){done.answer.data, done.answer.size}, bytes_of("the answer")));
+    assert_true(
+        bytes_equal((struct bytes){done.answer.data, done.answer.size}, bytes_of("the answer")));
     buf_done(&done.answer);
     world_close(&world);
 }
@@ -195,8 +199,9 @@ TEST(keys_and_leases_are_checked)
     uint8_t large[RESULT_KEY_SIZE_MAX + 1];
     memset(large, 'k', sizeof(large));
     struct id id = id_new(1);
-    assert_int_equal(results_reserve(world.results, world.tenant, (struct bytes){large, sizeof(large)},
-                                     print_a, id, 1, 2, 3, &reservation, NULL),
+    assert_int_equal(results_reserve(world.results, world.tenant,
+                                     (struct bytes){large, sizeof(large)}, print_a, id, 1, 2, 3,
+                                     &reservation, NULL),
                      RC_TOO_LARGE);
     assert_int_equal(results_reserve(world.results, world.tenant, (struct bytes){0}, print_a, id, 1,
                                      2, 3, &reservation, NULL),
@@ -323,8 +328,8 @@ TEST(a_message_is_delivered_until_it_is_done)
     assert_int_equal(message->attempt, 1);
     assert_true(same_id(message->outbox_id, commit.outbox_id));
     assert_int_equal(message->created_ms, WORLD_NOW_MS);
-    assert_true(bytes_equal((struct bytes){message->payload.data, message->payload.size},
-                            commit.payload));
+    assert_true(
+        bytes_equal((struct bytes){message->payload.data, message->payload.size}, commit.payload));
     uint64_t number = message->number;
     /* Leased; after the lease it comes again, and the first holder can no longer put it off. */
     take(&world, &mailbox, WORLD_NOW_MS + 11);

@@ -15,12 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LABEL_COUNT   1000u
-#define GROUP_MAX     RESULTS_PUT_MAX
-#define START_MS      1700000000000ull
-#define PAGE_COUNT    2000u
-#define TENANT        "default"
-#define SCORE_COUNT   5u
+#define LABEL_COUNT    1000u
+#define GROUP_MAX      RESULTS_PUT_MAX
+#define START_MS       1700000000000ull
+#define PAGE_COUNT     2000u
+#define TENANT         "default"
+#define SCORE_COUNT    5u
 #define REFERENCE_ROOM 32
 
 static uint64_t random_state = 1;
@@ -67,17 +67,18 @@ static void generate(uint32_t at, uint64_t created_ms)
     room->commit = (struct result_commit){
         .kind = RESULT_STORED,
         .tenant = bytes_of(TENANT),
-        .prediction = {
-            .request_id = id_new(created_ms),
-            .created_ms = created_ms,
-            .key = bytes_of("ik_7f3a9c"),
-            .model = bytes_of("efficientnet-lite0"),
-            .version = bytes_of("1"),
-            .label = bytes_of(labels[label % LABEL_COUNT]),
-            .scores = {room->scores, sizeof(room->scores)},
-            .picture = {.format = bytes_of("jpeg"), .width = 500, .height = 375},
-            .timing = {200, 1000, 200, 4100, 5900},
-        },
+        .prediction =
+            {
+                .request_id = id_new(created_ms),
+                .created_ms = created_ms,
+                .key = bytes_of("ik_7f3a9c"),
+                .model = bytes_of("efficientnet-lite0"),
+                .version = bytes_of("1"),
+                .label = bytes_of(labels[label % LABEL_COUNT]),
+                .scores = {room->scores, sizeof(room->scores)},
+                .picture = {.format = bytes_of("jpeg"), .width = 500, .height = 375},
+                .timing = {200, 1000, 200, 4100, 5900},
+            },
         .units = 1,
         .requests = 1,
         .plan = bytes_of("basic"),
@@ -136,9 +137,10 @@ static void bench_put(const char *dir, uint32_t count)
             wall += clock_monotonic_ns() - wall_start;
         }
         double commits = (double)groups * sizes[i];
-        (void)printf("groups of %2u: %7.1f us CPU a commit, %8.1f us a group, %u groups, log %llu kB\n",
-                     sizes[i], (double)cpu / 1e3 / commits, (double)wall / 1e3 / groups, groups,
-                     (unsigned long long)log_size(dir) / 1024);
+        (void)printf(
+            "groups of %2u: %7.1f us CPU a commit, %8.1f us a group, %u groups, log %llu kB\n",
+            sizes[i], (double)cpu / 1e3 / commits, (double)wall / 1e3 / groups, groups,
+            (unsigned long long)log_size(dir) / 1024);
     }
     results_free(results);
 }
@@ -154,8 +156,7 @@ static void fill(const char *dir, uint32_t count)
         put_group(results, size);
         done += size;
     }
-    (void)printf("%u predictions in %.1f s\n", count,
-                 (double)(clock_monotonic_ns() - start) / 1e9);
+    (void)printf("%u predictions in %.1f s\n", count, (double)(clock_monotonic_ns() - start) / 1e9);
     results_free(results);
 }
 

@@ -86,18 +86,19 @@ struct result_commit commit_of(struct bytes tenant, struct id request_id, uint32
     struct result_commit commit = {
         .kind = RESULT_STORED,
         .tenant = tenant,
-        .prediction = {
-            .request_id = request_id,
-            .index = index,
-            .created_ms = created_ms,
-            .key = bytes_of("key-1"),
-            .model = bytes_of("m"),
-            .version = bytes_of("1"),
-            .label = bytes_of("tabby"),
-            .scores = scores_of(281, 0.75f),
-            .picture = {.format = bytes_of("jpeg"), .width = 500, .height = 375},
-            .timing = {1, 2, 3, 4, 5},
-        },
+        .prediction =
+            {
+                .request_id = request_id,
+                .index = index,
+                .created_ms = created_ms,
+                .key = bytes_of("key-1"),
+                .model = bytes_of("m"),
+                .version = bytes_of("1"),
+                .label = bytes_of("tabby"),
+                .scores = scores_of(281, 0.75f),
+                .picture = {.format = bytes_of("jpeg"), .width = 500, .height = 375},
+                .timing = {1, 2, 3, 4, 5},
+            },
         .units = 1,
         .requests = index == 0,
         .plan = bytes_of("basic"),
@@ -134,8 +135,8 @@ void must_verify(struct world *world, struct bytes tenant, uint64_t ledger_count
                  uint64_t prediction_count, uint64_t tombstone_count)
 {
     struct results_proof proof;
-    assert_int_equal(
-        results_verify(world->results, tenant, print_difference, NULL, &proof, NULL), RC_OK);
+    assert_int_equal(results_verify(world->results, tenant, print_difference, NULL, &proof, NULL),
+                     RC_OK);
     assert_int_equal(proof.difference_count, 0);
     assert_int_equal(proof.ledger_count, ledger_count);
     assert_int_equal(proof.prediction_count, prediction_count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * results_world.h - a store to test, and commits to put into it. RESULTS_URL says which driver; DIR in
- * it becomes a fresh folder. Tenants are new in each world, so that a shared server will do. */
+ * results_world.h - a store to test, and commits to put into it. RESULTS_URL says which driver; DIR
+ * in it becomes a fresh folder. Tenants are new in each world, so that a shared server will do. */
 #ifndef TESTS_RESULTS_WORLD_H
 #define TESTS_RESULTS_WORLD_H
 #include "results/results.h"
@@ -24,7 +24,8 @@ void world_close(struct world *world); /* removes the folder */
 /* Does the URL name files of this machine? Crash tests need that. */
 bool world_has_files(void);
 
-/* A plain commit of picture `index` of `request_id`: model m, version 1, label "tabby", class 281. */
+/* A plain commit of picture `index` of `request_id`: model m, version 1, label "tabby", class 281.
+ */
 struct result_commit commit_of(struct bytes tenant, struct id request_id, uint32_t index,
                                uint64_t created_ms);
 /* A commit of its own request. */

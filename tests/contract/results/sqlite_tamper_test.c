@@ -51,8 +51,8 @@ TEST(every_difference_is_found)
          "a ledger entry of what was not stored, with a prediction or tombstone", 1},
         {"UPDATE results_prediction SET model='x' WHERE item=1",
          "a prediction whose ledger entry has another model or key", 1},
-        {"UPDATE results_tombstone SET units=7", "a tombstone whose ledger entry says something else",
-         1},
+        {"UPDATE results_tombstone SET units=7",
+         "a tombstone whose ledger entry says something else", 1},
         /* The sum is wrong as well then. */
         {"DELETE FROM results_ledger WHERE id=(SELECT id FROM results_prediction WHERE item=1)",
          "a day whose usage is not the sum of its ledger entries", 2},

@@ -51,8 +51,8 @@ TEST(wrong_type_count_offset_and_magic_are_none)
     static const struct {
         size_t at;
         uint8_t value;
-    } changes[] = {{6, 'X'}, {9, 43}, {10, 0xFF}, {13, 2}, {13, 200}, {15, 0}, {17, 0x13},
-                   {19, 2},  {23, 2}};
+    } changes[] = {{6, 'X'}, {9, 43},    {10, 0xFF}, {13, 2}, {13, 200},
+                   {15, 0},  {17, 0x13}, {19, 2},    {23, 2}};
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
         struct buf block = picture_exif(6, true);
         block.data[changes[i].at] = changes[i].value;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * fit_test.c - image_fit(): polls, damage, memory, orientation. Agreement with Pillow is in tests/image. */
+ * fit_test.c - image_fit(): polls, damage, memory, orientation. Agreement with Pillow is in
+ * tests/image. */
 #include "check.h"
 #include "pictures.h"
 
@@ -8,9 +9,11 @@
 
 #define SIDE 24u
 
-static const struct image_geometry geometry = {
-    .width = SIDE, .height = SIDE, .mode = IMAGE_CENTER_CROP, .filter = IMAGE_BICUBIC,
-    .crop_fraction = 0.875};
+static const struct image_geometry geometry = {.width = SIDE,
+                                               .height = SIDE,
+                                               .mode = IMAGE_CENTER_CROP,
+                                               .filter = IMAGE_BICUBIC,
+                                               .crop_fraction = 0.875};
 
 static struct image_scratch *scratch_open(void)
 {
@@ -50,8 +53,10 @@ TEST(a_poll_stops_the_decode_wherever_it_is)
 {
     struct buf files[] = {picture_jpeg(400, 300, false, (struct bytes){0}),
                           picture_jpeg(400, 300, true, (struct bytes){0}),
-                          picture_png(400, 300, false), picture_png(400, 300, true),
-                          picture_webp(400, 300), picture_gif(400, 300, 400, 300)};
+                          picture_png(400, 300, false),
+                          picture_png(400, 300, true),
+                          picture_webp(400, 300),
+                          picture_gif(400, 300, 400, 300)};
     struct image_scratch *scratch = scratch_open();
     uint8_t into[SIDE * SIDE * 3];
     for (size_t i = 0; i < 6; i++) {
@@ -75,7 +80,8 @@ TEST(one_scratch_serves_any_order_of_pictures)
 {
     struct buf files[] = {picture_jpeg(400, 300, false, (struct bytes){0}),
                           picture_png(31, 77, true), picture_webp(200, 100),
-                          picture_gif(50, 40, 50, 40), picture_jpeg(64, 64, true, (struct bytes){0})};
+                          picture_gif(50, 40, 50, 40),
+                          picture_jpeg(64, 64, true, (struct bytes){0})};
     uint8_t first[5][SIDE * SIDE * 3];
     for (size_t i = 0; i < 5; i++) {
         struct image_scratch *scratch = scratch_open();

@@ -24,8 +24,9 @@ static void refuses(struct bytes file, const struct image_limits *limits, enum r
 
 TEST(every_format_is_recognised)
 {
-    struct buf files[] = {picture_jpeg(40, 30, false, (struct bytes){0}), picture_png(40, 30, false),
-                          picture_webp(40, 30), picture_gif(40, 30, 40, 30)};
+    struct buf files[] = {picture_jpeg(40, 30, false, (struct bytes){0}),
+                          picture_png(40, 30, false), picture_webp(40, 30),
+                          picture_gif(40, 30, 40, 30)};
     static const enum image_format formats[] = {IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP, IMAGE_GIF};
     for (size_t i = 0; i < 4; i++) {
         struct image_info info;
@@ -128,8 +129,10 @@ TEST(a_jpeg_of_two_thousand_scans)
 TEST(cut_short_at_every_byte)
 {
     struct buf files[] = {picture_jpeg(40, 30, false, (struct bytes){0}),
-                          picture_jpeg(40, 30, true, (struct bytes){0}), picture_png(20, 10, false),
-                          picture_png(20, 10, true), picture_webp(40, 30),
+                          picture_jpeg(40, 30, true, (struct bytes){0}),
+                          picture_png(20, 10, false),
+                          picture_png(20, 10, true),
+                          picture_webp(40, 30),
                           picture_gif(12, 10, 12, 10)};
     for (size_t i = 0; i < 6; i++) {
         /* A GIF needs no trailer: its last byte may go. */

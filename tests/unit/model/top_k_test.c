@@ -99,6 +99,16 @@ TEST(large_outputs_do_not_overflow)
     assert_true(got[0].score == 1.0f && got[1].score == 0.5f && got[2].score == 0.0f);
 }
 
+TEST(negative_outputs_are_answers_unless_a_score_is_asked_for)
+{
+    struct class_score got[3];
+    float raw[] = {-3, -1, -2};
+    assert_int_equal(top_k(raw, 3, ACTIVATION_NONE, 3, 0, got), 3);
+    assert_int_equal(got[0].class_id, 1);
+    assert_true(got[0].score == -1.0f && got[2].score == -3.0f);
+    assert_int_equal(top_k(raw, 3, ACTIVATION_NONE, 3, 0.5f, got), 0);
+}
+
 TEST(outputs_that_are_not_numbers_come_last)
 {
     struct class_score got[4];

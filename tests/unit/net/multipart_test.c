@@ -270,4 +270,12 @@ TEST(flipped_bytes_never_step_outside)
     made_done(&made);
 }
 
+TEST(an_empty_body_is_refused)
+{
+    struct multipart multipart;
+    assert_int_equal(multipart_start(&multipart, bytes_of("multipart/form-data; boundary=b"),
+                                     (struct bytes){0}, NULL),
+                     RC_INVALID);
+}
+
 TEST_MAIN("net multipart")

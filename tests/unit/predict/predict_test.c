@@ -278,4 +278,50 @@ TEST(a_deadline_that_passes_in_the_queue_is_answered_then)
     teardown(&bench);
 }
 
+/* Broken pictures that keep coming: each hands itself in again when it has been answered. */
+#define BROKEN_ROUND_MAX 1000
+
+struct broken {
+    struct predict_task task;
+    struct predict *predict;
+    const struct counted *neighbour;
+    atomic_int done_count;
+    int before_neighbour;
+    atomic_bool ended;
+};
+
+static void again(struct predict_task *task)
+{
+    struct broken *broken = (struct broken *)task;
+    bool answered = atomic_load(&broken->neighbour->done_count) > 0;
+    if (!answered)
+        broken->before_neighbour++;
+    if (answered || atomic_fetch_add(&broken->done_count, 1) == BROKEN_ROUND_MAX ||
+        predict_submit(broken->predict, &task, 1, NULL) != RC_OK)
+        atomic_store(&broken->ended, true);
+}
+
+TEST(a_picture_does_not_wait_for_all_the_broken_ones_behind_it)
+{
+    static const uint8_t bytes[] = {0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 2};
+    struct bench bench = setup(1, 8, "0");
+    struct counted good;
+    prepare(&good, &bench, 3);
+    struct broken broken = {.task = {.file = {bytes, sizeof(bytes)},
+                                     .model = good.task.model,
+                                     .top_k = 3,
+                                     .top = (struct class_score[3]){{0}},
+                                     .done = again},
+                            .predict = bench.predict,
+                            .neighbour = &good};
+    struct predict_task *tasks[] = {&good.task, &broken.task};
+    assert_int_equal(predict_submit(bench.predict, tasks, 2, NULL), RC_OK);
+    wait_done(&good);
+    while (!atomic_load(&broken.ended))
+        usleep(200);
+    assert_int_equal(good.task.rc, RC_OK);
+    assert_in_range(broken.before_neighbour, 0, 8);
+    teardown(&bench);
+}
+
 TEST_MAIN("predict")
