@@ -73,7 +73,8 @@ struct account_ops {
      * the tenant has KEY_COUNT_MAX. NOT_FOUND: no such tenant. */
     enum rc (*key_create)(struct account *account, const struct key_record *record, bool *ret_taken,
                           bool *ret_full, struct error *err);
-    /* By id alone, with its tenant: for authentication. */
+    /* By id alone, with its tenant: for authentication. An absent id (NOT_FOUND) must take the same
+     * way through the storage as a present one; what it leaves in ret_record is not looked at. */
     enum rc (*key_find)(struct account *account, const char *id, struct key_record *ret_record,
                         struct account_tenant *ret_tenant, struct error *err);
     enum rc (*key_get)(struct account *account, const char *tenant, const char *id,

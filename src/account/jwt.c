@@ -17,13 +17,19 @@
 #define TEXT_SIZE_MAX    256u
 #define SECONDS_MAX      253402300799.0 /* the year 9999 */
 
+/* One answer of the issuer; lives as long as anybody checks a token with it. */
+struct key_set {
+    uint32_t ref_count; /* guarded by the mutex of `struct jwt` */
+    struct jwks jwks;
+};
+
 struct jwt {
     char *issuer, *audience, *tenant_claim, *scope_prefix, *group_prefix;
     struct jwt_config config;
 
     pthread_mutex_t mutex; /* guards what follows */
-    struct jwks jwks;
-    uint64_t fetched_ms; /* the last success; 0: never */
+    struct key_set *keys;  /* NULL: none yet */
+    uint64_t fetched_ms;   /* the last success; 0: never */
     uint64_t tried_ms;
     bool tried;
     bool fetching;
@@ -69,11 +75,24 @@ enum rc jwt_open(const struct jwt_config *config, struct jwt **ret_jwt, struct e
     return RC_OK;
 }
 
+static void keys_unref(struct jwt *jwt, struct key_set *keys)
+{
+    if (keys == NULL)
+        return;
+    (void)pthread_mutex_lock(&jwt->mutex);
+    bool last = --keys->ref_count == 0;
+    (void)pthread_mutex_unlock(&jwt->mutex);
+    if (last) {
+        jwks_done(&keys->jwks);
+        free(keys);
+    }
+}
+
 void jwt_free(struct jwt *jwt)
 {
     if (jwt == NULL)
         return;
-    jwks_done(&jwt->jwks);
+    keys_unref(jwt, jwt->keys);
     free(jwt->issuer);
     free(jwt->audience);
     free(jwt->tenant_claim);
@@ -100,6 +119,28 @@ static bool is_due(const struct jwt *jwt, uint64_t now_ms)
                                       since(now_ms, jwt->fetched_ms) >= jwt->config.fresh_ms);
 }
 
+static enum rc keys_fetch(struct jwt *jwt, struct key_set **ret_keys, struct error *err)
+{
+    struct buf body = BUF_INIT(JWKS_SIZE_MAX);
+    struct key_set *keys = calloc(1, sizeof(*keys));
+    enum rc rc = keys == NULL ? error_set(err, RC_NO_MEMORY, "a set of keys")
+                              : jwt->config.fetch(jwt->config.ctx, &body, err);
+    if (rc == RC_OK &&
+        jwks_parse((struct bytes){body.data, body.size}, &keys->jwks, err) != RC_OK) {
+        rc = RC_UNAVAILABLE; /* their fault, not the caller's */
+        if (err != NULL)
+            err->rc = rc;
+    }
+    buf_done(&body);
+    if (rc != RC_OK) {
+        free(keys);
+        return rc;
+    }
+    keys->ref_count = 1;
+    *ret_keys = keys;
+    return RC_OK;
+}
+
 enum rc jwt_refresh(struct jwt *jwt, uint64_t now_ms, struct error *err)
 {
     (void)pthread_mutex_lock(&jwt->mutex);
@@ -114,30 +155,25 @@ enum rc jwt_refresh(struct jwt *jwt, uint64_t now_ms, struct error *err)
     (void)pthread_mutex_unlock(&jwt->mutex);
     if (!mine)
         return RC_OK;
-    struct buf body = BUF_INIT(JWKS_SIZE_MAX);
-    struct jwks fresh = {0};
-    enum rc rc = jwt->config.fetch(jwt->config.ctx, &body, err);
-    if (rc == RC_OK && jwks_parse((struct bytes){body.data, body.size}, &fresh, err) != RC_OK)
-        rc = RC_UNAVAILABLE; /* their fault, not the caller's */
-    if (rc == RC_UNAVAILABLE && err != NULL)
-        err->rc = rc;
-    buf_done(&body);
+    struct key_set *keys = NULL;
+    enum rc rc = keys_fetch(jwt, &keys, err);
     (void)pthread_mutex_lock(&jwt->mutex);
     jwt->fetching = false;
     if (rc == RC_OK) {
-        struct jwks old = jwt->jwks;
-        jwt->jwks = fresh;
-        fresh = old;
+        struct key_set *old = jwt->keys;
+        jwt->keys = keys;
+        keys = old;
         jwt->fetched_ms = now_ms == 0 ? 1 : now_ms;
     }
     (void)pthread_mutex_unlock(&jwt->mutex);
-    jwks_done(&fresh);
+    keys_unref(jwt, keys);
     return rc;
 }
 
-/* The key, held by a reference of its own, so that a refresh cannot take it away. */
+/* The set of keys and the one of it; the caller gives the set back. */
 static enum rc key_take(struct jwt *jwt, const char *kid, enum jwk_algorithm algorithm,
-                        uint64_t now_ms, EVP_PKEY **ret_key, struct error *err)
+                        uint64_t now_ms, struct key_set **ret_keys, const struct jwk **ret_jwk,
+                        struct error *err)
 {
     enum rc rc = RC_OK;
     (void)pthread_mutex_lock(&jwt->mutex);
@@ -145,7 +181,7 @@ static enum rc key_take(struct jwt *jwt, const char *kid, enum jwk_algorithm alg
     uint64_t age_ms = now_ms > jwt->fetched_ms ? now_ms - jwt->fetched_ms : 0;
     bool usable =
         jwt->fetched_ms != 0 && age_ms < (uint64_t)jwt->config.fresh_ms + jwt->config.stale_ms_max;
-    const struct jwk *jwk = usable ? jwks_find(&jwt->jwks, kid) : NULL;
+    const struct jwk *jwk = usable ? jwks_find(&jwt->keys->jwks, kid) : NULL;
     bool unknown = usable && jwk == NULL;
     /* Not wanted if nothing could be fetched now: else unknown kids made for it would cause one
      * fetch after the other. */
@@ -163,10 +199,11 @@ static enum rc key_take(struct jwt *jwt, const char *kid, enum jwk_algorithm alg
         rc = error_set(err, RC_UNAUTHENTICATED, "the issuer has no such key");
     else if (jwk->algorithm != algorithm)
         rc = error_set(err, RC_UNAUTHENTICATED, "the token's alg is not its key's");
-    else if (EVP_PKEY_up_ref(jwk->key) == 1)
-        *ret_key = jwk->key;
-    else
-        rc = error_set(err, RC_INTERNAL, "a key has too many users");
+    if (rc == RC_OK) {
+        jwt->keys->ref_count++;
+        *ret_keys = jwt->keys;
+        *ret_jwk = jwk;
+    }
     (void)pthread_mutex_unlock(&jwt->mutex);
     if (wake)
         jwt->config.wake(jwt->config.ctx);
@@ -366,7 +403,8 @@ enum rc jwt_verify(struct jwt *jwt, struct bytes token, uint64_t now_ms,
     uint8_t signature[JWK_SIGNATURE_MAX];
     size_t signature_size = 0;
     enum jwk_algorithm algorithm;
-    EVP_PKEY *key = NULL;
+    struct key_set *keys = NULL;
+    const struct jwk *jwk = NULL;
     enum rc rc = split(token, &parts, err);
     if (rc == RC_OK)
         rc = read_header(parts.header, kid, &algorithm, err);
@@ -374,11 +412,11 @@ enum rc jwt_verify(struct jwt *jwt, struct bytes token, uint64_t now_ms,
         base64url_decode(parts.signature, signature, sizeof(signature), &signature_size) != RC_OK)
         rc = error_set(err, RC_UNAUTHENTICATED, "the token's signature is wrong");
     if (rc == RC_OK)
-        rc = key_take(jwt, kid, algorithm, now_ms, &key, err);
+        rc = key_take(jwt, kid, algorithm, now_ms, &keys, &jwk, err);
     if (rc == RC_OK)
-        rc = jwk_verify(algorithm, key, parts.signed_part,
+        rc = jwk_verify(algorithm, jwk->key, parts.signed_part,
                         (struct bytes){signature, signature_size}, err);
-    EVP_PKEY_free(key);
+    keys_unref(jwt, keys);
     if (rc != RC_OK)
         return rc;
     /* Nothing of the claims is read before the signature holds. */

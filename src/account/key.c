@@ -180,8 +180,7 @@ static void identity_fill(struct account_identity *identity, const struct accoun
     identity->reserves = rule->images_per_day > 0 || tenant->hard_cap_micro > 0;
 }
 
-/* Compares with both secrets whatever the first comparison says, and with zeroes for an unknown id.
- */
+/* Compares with both secrets whatever the first comparison says, also for an unknown id. */
 static void judge_key(const struct key_record *record, const struct account_tenant *tenant,
                       bool found, const uint8_t hash[KEY_HASH_SIZE], uint64_t now_ms,
                       struct identity_entry *entry)

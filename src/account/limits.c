@@ -42,11 +42,8 @@ static enum rc shard_init(struct shard *shard, uint32_t place_count)
     shard->places = calloc(place_count, sizeof(shard->places[0]));
     shard->heads = malloc(place_count * sizeof(shard->heads[0]));
     if (shard->places == NULL || shard->heads == NULL ||
-        pthread_mutex_init(&shard->mutex, NULL) != 0) {
-        free(shard->places);
-        free(shard->heads);
-        return RC_NO_MEMORY;
-    }
+        pthread_mutex_init(&shard->mutex, NULL) != 0)
+        return RC_NO_MEMORY; /* limits_free() gives back what there is */
     memset(shard->heads, 0xff, place_count * sizeof(shard->heads[0]));
     shard->place_count = place_count;
     shard->newest = NONE;
@@ -79,10 +76,11 @@ void limits_free(struct limits *limits)
 {
     if (limits == NULL)
         return;
-    for (uint32_t i = 0; i < limits->shard_ready_count; i++) {
+    for (uint32_t i = 0; i < SHARD_COUNT; i++) {
         free(limits->shards[i].places);
         free(limits->shards[i].heads);
-        (void)pthread_mutex_destroy(&limits->shards[i].mutex);
+        if (i < limits->shard_ready_count)
+            (void)pthread_mutex_destroy(&limits->shards[i].mutex);
     }
     free(limits);
 }

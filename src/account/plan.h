@@ -88,10 +88,11 @@ struct statement {
 };
 
 /* `plans` are those of the month in the order in which they were the tenant's, at least one; the
- * last gives currency and minimum. Quantities may come in any order and may repeat: the same sums
- * give the same statement. When the plan changes within the month, the later one's free images and
- * tiers go on from the images of its models that came before; so a change to the same terms changes
- * nothing. Errors: INVALID (an index, a model's name, two currencies), TOO_LARGE, NO_MEMORY. */
+ * last gives the minimum, the last that costs anything the currency. Quantities may come in any
+ * order and may repeat: the same sums give the same statement. When the plan changes within the
+ * month, the later one's free images and tiers go on from the images of its models that came
+ * before; so a change to the same terms changes nothing. Errors: INVALID (an index, a model's name,
+ * two currencies), TOO_LARGE, NO_MEMORY. */
 NODISCARD enum rc statement_compute(const struct plan *const plans[], uint32_t plan_count,
                                     const struct quantity quantities[], uint32_t quantity_count,
                                     struct statement *ret_statement, struct error *err);

@@ -141,8 +141,6 @@ static enum rc month_usage(struct account *account, const struct quota_facts *fa
         return rc;
     month->quantities[month->quantity_count++] = (struct quantity){
         .model = request->model, .plan = index, .image_count = request->image_count};
-    /* The plan of now may stand before an older one that was used again in between; currencies are
-     * the same, so the order does not matter to the check. */
     return statement_usage(month->plans, month->plan_count, month->quantities,
                            month->quantity_count, ret_micro, err);
 }
@@ -150,13 +148,13 @@ static enum rc month_usage(struct account *account, const struct quota_facts *fa
 static enum rc decide_cap(struct account *account, const struct quota_facts *facts,
                           struct quota_request *request, uint64_t now_ms, struct error *err)
 {
-    struct month month = {.quantities =
-                              calloc(facts->month_count + 1u, sizeof(month.quantities[0]))};
-    if (month.quantities == NULL)
+    struct quantity *quantities = calloc(facts->month_count + 1u, sizeof(*quantities));
+    if (quantities == NULL)
         return error_set(err, RC_NO_MEMORY, "a month's quantities");
+    struct month month = {.quantities = quantities};
     uint64_t micro = 0;
     enum rc rc = month_usage(account, facts, request, &month, &micro, err);
-    free(month.quantities);
+    free(quantities);
     /* More than fits into a number is more than any cap. */
     if (rc == RC_OK ? micro > facts->tenant->hard_cap_micro : rc == RC_TOO_LARGE) {
         request->refusal = QUOTA_CAP;

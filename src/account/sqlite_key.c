@@ -98,8 +98,10 @@ enum rc sqlite_key_find(struct account *account, const char *id, struct key_reco
             memcpy(record.old_hash, old.data, KEY_HASH_SIZE);
         account_tenant_read(stmt, KEY_COLUMN_COUNT + 2, ret_tenant);
         *ret_record = record;
+        if (rc == RC_OK && strcmp(record.key.id, id) != 0)
+            rc = RC_NOT_FOUND; /* without a text, which would take time and nobody reads */
     } else if (rc == RC_OK) {
-        rc = error_set(err, RC_NOT_FOUND, "there is no such key");
+        rc = error_set(err, RC_INTERNAL, "the row that stands for unknown keys is gone");
     }
     sqlite_read_end(conn);
     return rc;

@@ -180,6 +180,20 @@ static enum rc list_unpriced(struct sum *sum, uint32_t plan_index, struct error 
     return RC_OK;
 }
 
+/* What costs nothing has no currency that could be mixed up. */
+static bool costs(const struct plan *plan)
+{
+    return plan->price_count > 0 || plan->minimum_micro > 0;
+}
+
+static const struct plan *currency_of(const struct plan *const plans[], uint32_t plan_count)
+{
+    for (uint32_t i = plan_count; i > 0; i--)
+        if (costs(plans[i - 1]))
+            return plans[i - 1];
+    return plans[plan_count - 1];
+}
+
 static enum rc check(const struct sum *sum, struct error *err)
 {
     if (sum->plan_count == 0 || sum->plan_count > STATEMENT_PLAN_MAX ||
@@ -187,16 +201,14 @@ static enum rc check(const struct sum *sum, struct error *err)
         return error_set(err, RC_TOO_LARGE, "%u plans and %u quantities; at most %u and %u",
                          sum->plan_count, sum->quantity_count, STATEMENT_PLAN_MAX,
                          STATEMENT_QUANTITY_MAX);
-    const struct plan *last = sum->plans[sum->plan_count - 1];
+    const struct plan *money = currency_of(sum->plans, sum->plan_count);
     for (uint32_t i = 0; i < sum->plan_count; i++) {
         const struct plan *plan = sum->plans[i];
-        /* What has no prices has no currency that could be mixed up. */
-        if (plan->price_count > 0 && strcmp(plan->currency, last->currency) != 0)
+        if (costs(plan) && strcmp(plan->currency, money->currency) != 0)
             return error_set(err, RC_INVALID,
-                             "plan %s %u is in %s, plan %s %u in %s: a month has one"
-                             " currency",
-                             plan->name, plan->version, plan->currency, last->name, last->version,
-                             last->currency);
+                             "plan %s %u is in %s, plan %s %u in %s: a month has one currency",
+                             plan->name, plan->version, plan->currency, money->name, money->version,
+                             money->currency);
     }
     for (uint32_t i = 0; i < sum->quantity_count; i++) {
         const struct quantity *quantity = &sum->quantities[i];
@@ -242,7 +254,8 @@ enum rc statement_compute(const struct plan *const plans[], uint32_t plan_count,
         rc = add(&statement.image_count, quantities[i].image_count, err);
     if (rc == RC_OK) {
         const struct plan *last = plans[plan_count - 1];
-        memcpy(statement.currency, last->currency, sizeof(statement.currency));
+        memcpy(statement.currency, currency_of(plans, plan_count)->currency,
+               sizeof(statement.currency));
         statement.usage_micro = sum.usage_micro;
         statement.minimum_micro = last->minimum_micro;
         if (last->minimum_micro > sum.usage_micro) {

@@ -3,13 +3,9 @@
 
 #include "base/clock.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Enough for a score's float and for microseconds in a timing of ten seconds. */
-#define REAL_DIGITS 7
 
 static const char *const media_types[] = {
     [ANSWER_JSON] = "application/json",
@@ -99,47 +95,62 @@ enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struc
                      media_types[ANSWER_JSON], media_types[ANSWER_NDJSON], media_types[ANSWER_CSV]);
 }
 
-static void hex(const uint8_t *octets, size_t count, char *into)
+void sha256_text(const uint8_t sha256[32], char into[SHA256_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < count; i++) {
-        into[2 * i] = digits[octets[i] >> 4];
-        into[2 * i + 1] = digits[octets[i] & 15];
+    for (size_t i = 0; i < 32; i++) {
+        into[2 * i] = digits[sha256[i] >> 4];
+        into[2 * i + 1] = digits[sha256[i] & 15];
     }
-    into[2 * count] = '\0';
+    into[64] = '\0';
 }
 
 /* Milliseconds with three decimals. */
-static json_t *milliseconds(uint64_t ns) { return json_real(round((double)ns / 1e3) / 1e3); }
+static json_t *milliseconds(uint32_t us) { return json_real(us / 1e3); }
+
+static json_t *text_of(struct bytes text)
+{
+    return json_stringn((const char *)text.data, text.size);
+}
+
+json_t *answer_class(struct result_score score, const char *label)
+{
+    return json_pack("{s:i, s:s, s:f}", "class_id", (int)score.class_id, "label", label, "score",
+                     (double)score.score);
+}
+
+json_t *answer_prediction(const struct result *result, json_t *classes)
+{
+    char id[ID_TEXT_SIZE];
+    char created_at[CLOCK_TEXT_SIZE];
+    char sha256[SHA256_TEXT_SIZE];
+    id_text(result->id, id);
+    clock_wall_text(result->created_ms, created_at);
+    sha256_text(result->picture.sha256, sha256);
+    const struct result_timing *timing = &result->timing;
+    json_t *image = json_pack(
+        "{s:s, s:o, s:I, s:I}", "sha256", sha256, "format", text_of(result->picture.format),
+        "width", (json_int_t)result->picture.width, "height", (json_int_t)result->picture.height);
+    json_t *times =
+        json_pack("{s:o, s:o, s:o, s:o, s:o}", "queue", milliseconds(timing->queue_us), "decode",
+                  milliseconds(timing->decode_us), "fit", milliseconds(timing->fit_us), "infer",
+                  milliseconds(timing->infer_us), "total", milliseconds(timing->total_us));
+    return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "id", id, "model",
+                     text_of(result->model), "version", text_of(result->version), "created_at",
+                     created_at, "predictions", classes, "image", image, "timing_ms", times);
+}
 
 static json_t *prediction(const struct work_request *request, const struct work_result *result)
 {
     const struct predict_task *task = &result->task;
-    char id[ID_TEXT_SIZE];
-    char created_at[CLOCK_TEXT_SIZE];
-    char sha256[65];
-    id_text(result->id, id);
-    clock_wall_text(request->finished_ms, created_at);
-    hex(task->sha256, sizeof(task->sha256), sha256);
+    struct result said = work_describe(request, result);
     json_t *classes = json_array();
-    for (uint32_t i = 0; i < task->top_count; i++)
+    for (uint32_t i = 0; i < task->top_count; i++) {
+        struct result_score score = {task->top[i].class_id, task->top[i].score};
         json_array_append_new(classes,
-                              json_pack("{s:i, s:s, s:f}", "class_id", (int)task->top[i].class_id,
-                                        "label", model_label(request->model, task->top[i].class_id),
-                                        "score", (double)task->top[i].score));
-    json_t *image = json_pack("{s:s, s:s, s:i, s:i}", "sha256", sha256, "format",
-                              image_format_text(task->info.format), "width",
-                              (int)image_upright_width(&task->info), "height",
-                              (int)image_upright_height(&task->info));
-    json_t *timing =
-        json_pack("{s:o, s:o, s:o, s:o, s:o}", "queue", milliseconds(task->timing.queue_ns),
-                  "decode", milliseconds(task->timing.decode_ns), "fit",
-                  milliseconds(task->timing.fit_ns), "infer", milliseconds(task->timing.infer_ns),
-                  "total", milliseconds(request->finished_ns - request->submitted_ns));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", id, "model",
-                     model_name(request->model), "version", model_version(request->model),
-                     "created_at", created_at, "predictions", classes, "image", image, "timing_ms",
-                     timing);
+                              answer_class(score, model_label(request->model, score.class_id)));
+    }
+    return answer_prediction(&said, classes);
 }
 
 json_t *answer_problem(enum rc rc, const char *detail, const char *request_id, const char *instance)
@@ -173,7 +184,7 @@ enum rc answer_dump(const json_t *value, struct buf *into)
 {
     if (value == NULL || json_dump_callback(value, append, into,
                                             JSON_COMPACT | JSON_PRESERVE_ORDER |
-                                                JSON_REAL_PRECISION(REAL_DIGITS)) != 0)
+                                                JSON_REAL_PRECISION(ANSWER_REAL_DIGITS)) != 0)
         return RC_NO_MEMORY;
     return buf_append(into, bytes_of("\n"));
 }
@@ -186,14 +197,26 @@ static enum rc dump_result(const struct work_request *request, uint32_t index, s
     return rc;
 }
 
+enum rc answer_csv_field(struct bytes text, struct buf *into)
+{
+    bool plain = true;
+    for (size_t i = 0; i < text.size && plain; i++)
+        plain = text.data[i] == '\0' || strchr(",\"\r\n", text.data[i]) == NULL;
+    if (plain)
+        return buf_append(into, text);
+    enum rc rc = buf_append(into, bytes_of("\""));
+    for (size_t i = 0; i < text.size && rc == RC_OK; i++) {
+        if (text.data[i] == '"')
+            rc = buf_append(into, bytes_of("\""));
+        if (rc == RC_OK)
+            rc = buf_append(into, (struct bytes){text.data + i, 1});
+    }
+    return rc == RC_OK ? buf_append(into, bytes_of("\"")) : rc;
+}
+
 static enum rc csv_field(const char *text, struct buf *into)
 {
-    if (strpbrk(text, ",\"\r\n") == NULL)
-        return buf_append(into, bytes_of(text));
-    enum rc rc = buf_append(into, bytes_of("\""));
-    for (const char *at = text; *at != '\0' && rc == RC_OK; at++)
-        rc = buf_printf(into, "%s%c", *at == '"' ? "\"" : "", *at);
-    return rc == RC_OK ? buf_append(into, bytes_of("\"")) : rc;
+    return answer_csv_field(bytes_of(text), into);
 }
 
 enum rc answer_csv_head(const char *key_name, struct buf *into)
@@ -221,7 +244,7 @@ enum rc answer_csv_rows(const char *key, const struct work_request *request,
         if (rc == RC_OK)
             rc = csv_field(model_label(request->model, task->top[i].class_id), into);
         if (rc == RC_OK)
-            rc = buf_printf(into, ",%.*g,\r\n", REAL_DIGITS, (double)task->top[i].score);
+            rc = buf_printf(into, ",%.*g,\r\n", ANSWER_REAL_DIGITS, (double)task->top[i].score);
     }
     return rc;
 }

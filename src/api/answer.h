@@ -9,12 +9,22 @@
 
 #include <jansson.h>
 
+/* Enough for a score's float and for microseconds in a timing of ten seconds. */
+#define ANSWER_REAL_DIGITS 7
+
 enum answer_format { ANSWER_JSON, ANSWER_NDJSON, ANSWER_CSV };
 const char *answer_media_type(enum answer_format format);
 /* By an Accept header (data NULL: none was sent). NOT_ACCEPTABLE names what there is. */
 NODISCARD enum rc answer_choose(struct bytes accept, enum answer_format *ret_format,
                                 struct error *err);
 
+#define SHA256_TEXT_SIZE 65
+void sha256_text(const uint8_t sha256[32], char into[SHA256_TEXT_SIZE]); /* hex, lower case */
+
+/* One of `predictions`, and the object of a picture around them (`classes` is taken): the same from
+ * the work and from the store. NULL: out of memory. */
+json_t *answer_class(struct result_score score, const char *label);
+json_t *answer_prediction(const struct result *result, json_t *classes);
 /* A picture's prediction, or its problem. NULL: out of memory. */
 json_t *answer_result(const struct work_request *request, const struct work_result *result);
 /* RFC 9457. `instance` may be NULL. */
@@ -28,6 +38,7 @@ NODISCARD enum rc answer_dump(const json_t *value, struct buf *into);
 
 /* CSV (RFC 4180): one row for each class, or one with the problem. `key` is the first column. */
 NODISCARD enum rc answer_csv_head(const char *key_name, struct buf *into);
+NODISCARD enum rc answer_csv_field(struct bytes text, struct buf *into);
 NODISCARD enum rc answer_csv_rows(const char *key, const struct work_request *request,
                                   const struct work_result *result, struct buf *into);
 #endif

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "telemetry/log.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,11 @@
 #define ANSWER_SIZE_MAX  (64u << 20)
 #define SMALL_BODY_MAX   4096u /* ignored on a GET, as RFC 9110 allows a client to send one */
 #define RETRY_AFTER_TEXT "1"
+
+#define JSON_BODY_MAX      (64u * 1024)
+#define STORE_THREADS      4u
+#define STORE_WAITING_MAX  1024u
+#define ERASER_WAITING_MAX 4096u
 
 static struct exchange *exchange_open(struct api *api, struct http_request *http)
 {
@@ -27,6 +33,10 @@ static struct exchange *exchange_open(struct api *api, struct http_request *http
         exchange->segments[i].size_max = SEGMENT_SIZE_MAX;
     exchange->parameters.model.size_max = SEGMENT_SIZE_MAX;
     exchange->parameters.version.size_max = SEGMENT_SIZE_MAX;
+    exchange->parameters.reference.size_max = RESULT_REFERENCE_SIZE_MAX;
+    exchange->parameters.metadata.size_max = RESULT_METADATA_SIZE_MAX;
+    exchange->tenant = exchange->identity.tenant;
+    exchange->key = exchange->identity.key;
     http_set_context(http, exchange);
     return exchange;
 }
@@ -37,6 +47,9 @@ static void exchange_free(struct exchange *exchange)
         buf_done(&exchange->segments[i]);
     buf_done(&exchange->parameters.model);
     buf_done(&exchange->parameters.version);
+    buf_done(&exchange->parameters.reference);
+    buf_done(&exchange->parameters.metadata);
+    atomic_fetch_sub(&exchange->api->answers_size, exchange->answer_size);
     work_request_free(atomic_load(&exchange->work));
     free(exchange->decoded);
     free(exchange);
@@ -47,17 +60,56 @@ static void add_header(struct http_response *response, const char *name, const c
     response->headers[response->header_count++] = (struct http_header){name, value};
 }
 
+void exchange_add_header(struct exchange *exchange, const char *name, const char *value)
+{
+    assert(exchange->header_count < EXCHANGE_HEADER_MAX && strlen(value) < EXCHANGE_HEADER_SIZE);
+    exchange->headers[exchange->header_count].name = name;
+    (void)snprintf(exchange->headers[exchange->header_count].value, EXCHANGE_HEADER_SIZE, "%s",
+                   value);
+    exchange->header_count++;
+}
+
+/* `fields` must live until http_respond(). */
+static void add_own_headers(const struct exchange *exchange, struct http_response *response,
+                            struct auth_fields *fields)
+{
+    auth_fields_fill(exchange, fields);
+    if (fields->challenge[0] != '\0')
+        add_header(response, "WWW-Authenticate", fields->challenge);
+    if (fields->policy[0] != '\0')
+        add_header(response, "RateLimit-Policy", fields->policy);
+    if (fields->state[0] != '\0')
+        add_header(response, "RateLimit", fields->state);
+    if (fields->retry_after[0] != '\0')
+        add_header(response, "Retry-After", fields->retry_after);
+    for (uint32_t i = 0; i < exchange->header_count; i++)
+        add_header(response, exchange->headers[i].name, exchange->headers[i].value);
+}
+
+enum rc exchange_hold(struct exchange *exchange, size_t size, struct error *err)
+{
+    struct api *api = exchange->api;
+    size_t before = atomic_fetch_add(&api->answers_size, size);
+    exchange->answer_size += size;
+    if (before <= api->config.answer_memory_max && size <= api->config.answer_memory_max - before)
+        return RC_OK;
+    return error_set(err, RC_BUSY, "too many large answers are being received; try again later");
+}
+
 void exchange_answer(struct exchange *exchange, int status, const char *content_type,
                      struct buf *body)
 {
     char id[ID_TEXT_SIZE];
     id_text(exchange->id, id);
+    struct auth_fields fields;
     struct http_response response = {.status = status, .content_type = content_type, .body = *body};
     *body = (struct buf){0};
     add_header(&response, "X-Request-Id", id);
     add_header(&response, "X-Content-Type-Options", "nosniff");
-    if (content_type != NULL)
-        add_header(&response, "Cache-Control", "no-store");
+    add_own_headers(exchange, &response, &fields);
+    if (exchange->cache_control != NULL || content_type != NULL)
+        add_header(&response, "Cache-Control",
+                   exchange->cache_control != NULL ? exchange->cache_control : "no-store");
     http_respond(exchange->http, &response);
 }
 
@@ -81,11 +133,13 @@ static void fail_with_allow(struct exchange *exchange, enum rc rc, const struct 
     id_text(exchange->id, id);
     exchange->rc = rc;
     const char *detail = err != NULL ? err->text : "";
-    (void)snprintf(exchange->detail, sizeof(exchange->detail), "%s", detail);
+    if (exchange->detail[0] == '\0')
+        (void)snprintf(exchange->detail, sizeof(exchange->detail), "%s", detail);
     struct bytes path = http_path(exchange->http);
     char instance[SEGMENT_SIZE_MAX] = "";
     if (path.size > 0 && path.size < sizeof(instance))
         memcpy(instance, path.data, path.size);
+    struct auth_fields fields;
     struct http_response response = {.status = rc_http_status(rc),
                                      .content_type = "application/problem+json",
                                      .body = BUF_INIT(16 * 1024)};
@@ -97,6 +151,7 @@ static void fail_with_allow(struct exchange *exchange, enum rc rc, const struct 
     add_header(&response, "X-Request-Id", id);
     add_header(&response, "X-Content-Type-Options", "nosniff");
     add_header(&response, "Cache-Control", "no-store");
+    add_own_headers(exchange, &response, &fields);
     if (rc_retryable(rc) && rc_http_status(rc) == 503)
         add_header(&response, "Retry-After", RETRY_AFTER_TEXT);
     if (allow[0] != '\0')
@@ -109,12 +164,26 @@ void exchange_fail(struct exchange *exchange, enum rc rc, const struct error *er
     fail_with_allow(exchange, rc, err, "");
 }
 
+void exchange_fail_store(struct exchange *exchange, enum rc rc, const struct error *err)
+{
+    struct error told = *err;
+    if (rc_http_status(rc) >= 500) {
+        (void)snprintf(exchange->detail, sizeof(exchange->detail), "%s", err->text);
+        (void)error_set(&told, rc,
+                        rc_retryable(rc) ? "the store cannot do this now; try again later"
+                                         : "the store failed");
+    }
+    exchange_fail(exchange, rc, &told);
+}
+
 /* What the route's body may hold: a raw picture is bounded more tightly than a whole request. */
 static size_t body_max(const struct exchange *exchange)
 {
     const struct api_config *config = &exchange->api->config;
     if (exchange->route->body == BODY_NONE)
         return SMALL_BODY_MAX;
+    if (exchange->route->body == BODY_JSON)
+        return JSON_BODY_MAX;
     struct bytes type = http_header(exchange->http, "content-type");
     static const char *const wrapped[] = {"multipart/", "application/json"};
     for (size_t i = 0; i < sizeof(wrapped) / sizeof(wrapped[0]); i++) {
@@ -134,9 +203,10 @@ static enum rc on_headers(struct api *api, struct http_request *http, enum route
         return error_set(err, RC_NO_MEMORY, "no memory for another request; try again later");
     char allow[64];
     enum rc rc = route_find(exchange, port, allow, sizeof(allow), err);
-    if (rc == RC_OK)
-        *ret_body_max = body_max(exchange);
-    return rc;
+    if (rc != RC_OK)
+        return rc;
+    *ret_body_max = body_max(exchange);
+    return auth_admit(exchange, *ret_body_max, err);
 }
 
 static enum rc public_headers(void *ctx, struct http_request *http, size_t *ret_body_max,
@@ -155,6 +225,7 @@ static void on_request(void *ctx, struct http_request *http)
 {
     (void)ctx;
     struct exchange *exchange = http_context(http);
+    auth_body_received(exchange);
     exchange->route->handler(exchange);
 }
 
@@ -213,12 +284,13 @@ static json_t *work_fields(const struct work_request *work)
         infer_ns = task->timing.infer_ns > infer_ns ? task->timing.infer_ns : infer_ns;
         failed_count += task->rc != RC_OK;
     }
-    return json_pack("{s:s*, s:s*, s:i, s:i, s:f, s:f}", "model",
+    return json_pack("{s:s*, s:s*, s:i, s:i, s:f, s:f, s:s*}", "model",
                      work->model != NULL ? model_name(work->model) : NULL, "version",
                      work->model != NULL ? model_version(work->model) : NULL, "images",
                      (int)work->image_count, "failed", (int)failed_count, "queue_ms_max",
                      round((double)queue_ns / 1e3) / 1e3, "infer_ms_max",
-                     round((double)infer_ns / 1e3) / 1e3);
+                     round((double)infer_ns / 1e3) / 1e3, "store_error",
+                     work->store_err.text[0] != '\0' ? work->store_err.text : NULL);
 }
 
 static void log_access(const struct exchange *exchange)
@@ -234,6 +306,10 @@ static void log_access(const struct exchange *exchange)
                   http_status_sent(http), "bytes_in", (json_int_t)http_bytes_received(http),
                   "bytes_out", (json_int_t)http_bytes_sent(http), "duration_ms",
                   (double)duration_us / 1000, "peer", http_peer(http));
+    if (exchange->tenant[0] != '\0')
+        (void)json_object_set_new(line, "tenant", json_string(exchange->tenant));
+    if (exchange->key[0] != '\0')
+        (void)json_object_set_new(line, "key", json_string(exchange->key));
     /* A detail that quotes what is not UTF-8 is left away. */
     if (exchange->rc != RC_OK)
         (void)json_object_update_new(line,
@@ -253,6 +329,7 @@ static void on_finished(void *ctx, struct http_request *http)
         return;
     if (api->config.access_log && log_wants(LOG_INFO))
         log_access(exchange);
+    auth_finished(exchange);
     exchange_free(exchange);
 }
 
@@ -278,8 +355,18 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
         return error_set(err, RC_NO_MEMORY, "no memory for the API");
     api->config = *config;
     enum rc rc = reader_open(api, err);
+    if (rc == RC_OK)
+        rc = auth_open(config->account, &api->auth, err);
+    if (rc == RC_OK)
+        rc = store_pool_open(STORE_THREADS, STORE_WAITING_MAX, &api->stores, err);
+    struct eraser_config eraser = {.results = config->results,
+                                   .blob = config->blob,
+                                   .grace_ms = config->request_timeout_ms,
+                                   .waiting_max = ERASER_WAITING_MAX};
+    if (rc == RC_OK && config->results != NULL)
+        rc = eraser_open(&eraser, &api->eraser, err);
     if (rc != RC_OK) {
-        free(api);
+        api_free(api);
         return rc;
     }
     *ret_api = api;
@@ -295,5 +382,8 @@ void api_free(struct api *api)
     if (api == NULL)
         return;
     reader_close(api);
+    store_pool_free(api->stores);
+    eraser_free(api->eraser);
+    auth_free(api->auth);
     free(api);
 }

@@ -8,6 +8,7 @@
  */
 #ifndef API_API_H
 #define API_API_H
+#include "account/key.h"
 #include "net/http.h"
 #include "work/work.h"
 
@@ -16,11 +17,16 @@ struct api;
 struct api_config {
     struct work *work;
     const struct model_repository *repository;
-    size_t body_max;     /* of a request with several pictures, or in base64 */
-    size_t image_max;    /* of a picture sent as it is */
-    uint32_t images_max; /* in one request */
-    uint32_t top_k;      /* when the request does not say */
+    struct account *account; /* NULL: everybody is tenant default and may do everything */
+    struct results *results; /* both or neither, as in work_config */
+    struct blob *blob;
+    struct image_limits limits; /* of pictures that are stored without a prediction */
+    size_t body_max;            /* of a request with several pictures, or in base64 */
+    size_t image_max;           /* of a picture sent as it is */
+    uint32_t images_max;        /* in one request */
+    uint32_t top_k;             /* when the request does not say */
     uint32_t request_timeout_ms;
+    size_t answer_memory_max; /* pages of history and pictures that clients are receiving */
     bool access_log;
 };
 

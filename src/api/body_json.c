@@ -73,22 +73,34 @@ static enum rc decode(EVP_ENCODE_CTX *context, struct bytes text, uint8_t *into,
     return RC_OK;
 }
 
+enum rc scalar_text(const char *name, const json_t *value, char room[SCALAR_TEXT_SIZE],
+                    struct bytes *ret_text, struct error *err)
+{
+    int size = 0;
+    if (json_is_string(value)) {
+        *ret_text =
+            (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)};
+        return RC_OK;
+    }
+    if (json_is_integer(value))
+        size = snprintf(room, SCALAR_TEXT_SIZE, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        size = snprintf(room, SCALAR_TEXT_SIZE, "%.17g", json_real_value(value));
+    else
+        return error_set(err, RC_INVALID, "'%.40s' must be text or a number", name);
+    *ret_text = (struct bytes){(const uint8_t *)room, (size_t)size};
+    return RC_OK;
+}
+
 static enum rc set_parameter(struct exchange *exchange, const char *name, const json_t *value,
                              struct error *err)
 {
-    char text[64];
-    struct bytes as_text = bytes_of(text);
-    if (json_is_string(value))
-        as_text =
-            (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)};
-    else if (json_is_integer(value))
-        as_text.size =
-            (size_t)snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        as_text.size = (size_t)snprintf(text, sizeof(text), "%.17g", json_real_value(value));
-    else
-        return error_set(err, RC_INVALID, "'%.40s' must be text or a number", name);
-    return parameter_set(&exchange->parameters, bytes_of(name), as_text, err);
+    if (strcmp(name, "metadata") == 0)
+        return metadata_set(&exchange->parameters, value, err);
+    char room[SCALAR_TEXT_SIZE];
+    struct bytes text;
+    enum rc rc = scalar_text(name, value, room, &text, err);
+    return rc == RC_OK ? parameter_set(&exchange->parameters, bytes_of(name), text, err) : rc;
 }
 
 /* All members but the pictures; the pictures' value in `*ret_pictures`. */
@@ -203,4 +215,28 @@ enum rc body_json_read(struct exchange *exchange, struct work_request **ret_work
              : error_set(err, RC_INVALID, "the body must be an object with 'image' or 'images'");
     json_decref(root);
     return rc;
+}
+
+enum rc body_object_read(struct exchange *exchange, json_t **ret_root, struct error *err)
+{
+    struct bytes type = http_header(exchange->http, "content-type");
+    if (!media_type_is(type, "application/json"))
+        return error_set(err, RC_UNSUPPORTED,
+                         "send a JSON object with 'Content-Type: application/json'");
+    struct bytes body = http_body(exchange->http);
+    json_error_t where;
+    json_t *root = body.size > 0 ? json_loadb((const char *)body.data, body.size,
+                                              JSON_REJECT_DUPLICATES, &where)
+                                 : NULL;
+    if (body.size == 0)
+        return error_set(err, RC_INVALID, "the body is empty; send a JSON object");
+    if (root == NULL)
+        return error_set(err, RC_INVALID, "the body is not JSON: line %d, column %d: %.100s",
+                         where.line, where.column, where.text);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return error_set(err, RC_INVALID, "the body must be a JSON object");
+    }
+    *ret_root = root;
+    return RC_OK;
 }

@@ -4,6 +4,9 @@
 #define API_EXCHANGE_H
 #include "api/answer.h"
 #include "api/api.h"
+#include "api/auth.h"
+#include "api/eraser.h"
+#include "api/store_pool.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -13,12 +16,13 @@
 struct exchange;
 
 enum route_port { PORT_PUBLIC, PORT_ADMIN };
-enum route_body { BODY_NONE, BODY_PICTURES };
+enum route_body { BODY_NONE, BODY_JSON, BODY_PICTURES };
 
 struct route {
     enum route_port port;
     const char *method;
     const char *path;
+    uint32_t scope; /* of enum account_scope: a key needs one of them; SCOPE_NONE: no key */
     enum route_body body;
     /* Must lead to exactly one exchange_answer() or exchange_fail(), now or later. */
     void (*handler)(struct exchange *exchange);
@@ -26,6 +30,7 @@ struct route {
 
 struct api {
     struct api_config config;
+    struct auth *auth;
     atomic_bool ready;
     atomic_bool draining;
 
@@ -37,22 +42,43 @@ struct api {
     struct exchange *unread_head;
     struct exchange *unread_tail;
     bool ending;
+
+    struct store_pool *stores;
+    struct eraser *eraser;      /* NULL: nothing is stored */
+    atomic_size_t answers_size; /* of pages and pictures that clients are receiving */
 };
+
+/* Of an answer, beside those that every one has; the texts are copied. */
+#define EXCHANGE_HEADER_MAX  8u
+#define EXCHANGE_HEADER_SIZE 96u
 
 struct exchange {
     struct api *api;
     struct http_request *http;
     const struct route *route; /* NULL: refused before one was found */
     struct id id;
+    struct account_identity identity; /* all zero until auth_admit() has let it in */
+    struct auth_state auth;
+    const char *tenant;                      /* whose data it is about: identity.tenant */
+    const char *key;                         /* who asks: identity.key; "": nobody in particular */
     struct buf segments[PATH_PARAMETER_MAX]; /* what `{x}` matched, decoded */
 
     enum rc rc;
     char detail[sizeof(((struct error *)0)->text)]; /* of a failure, for the log */
+    struct {
+        const char *name;
+        char value[EXCHANGE_HEADER_SIZE];
+    } headers[EXCHANGE_HEADER_MAX];
+    uint32_t header_count;
+    const char *cache_control; /* of a success; NULL: no-store */
+    size_t answer_size;        /* what it holds of api->answers_size */
 
     /* POST /v1/predict. */
     struct predict_parameters {
         struct buf model;
         struct buf version;
+        struct buf reference; /* the client's own */
+        struct buf metadata;  /* JSON */
         uint32_t top_k;
         float min_score;
     } parameters;
@@ -76,6 +102,33 @@ void exchange_answer(struct exchange *exchange, int status, const char *content_
 void exchange_answer_json(struct exchange *exchange, int status, json_t *value);
 /* Send a problem (RFC 9457). */
 void exchange_fail(struct exchange *exchange, enum rc rc, const struct error *err);
+/* The same for what a store reported: its own failures are told to the log alone, since their
+ * texts hold paths. */
+void exchange_fail_store(struct exchange *exchange, enum rc rc, const struct error *err);
+/* A header for the answer to come; `name` is a literal. */
+void exchange_add_header(struct exchange *exchange, const char *name, const char *value);
+/* Count `size` bytes of an answer that may be large until it has been received. BUSY: too much is
+ * under way. */
+NODISCARD enum rc exchange_hold(struct exchange *exchange, size_t size, struct error *err);
+
+/* Run `job` where it may wait for the stores; NOT_FOUND where nothing is stored. */
+void exchange_push_store(struct exchange *exchange, void (*job)(struct exchange *exchange));
+/* The prediction that the path names. */
+NODISCARD enum rc prediction_id_read(const struct exchange *exchange, struct id *ret_id,
+                                     struct error *err);
+/* What a client is told of a NOT_FOUND or GONE; other codes are left as they are. */
+NODISCARD enum rc prediction_absent(enum rc rc, struct error *err);
+bool media_type_is(struct bytes type, const char *want);
+/* The Content-Type of a picture as it is, or one that says nothing. */
+bool media_type_is_picture(struct bytes type);
+/* What sha256_text() writes; false if it is none. */
+bool sha256_parse(struct bytes text, uint8_t into[32]);
+/* A JSON object of at most 64 kB. The caller's to free. */
+NODISCARD enum rc body_object_read(struct exchange *exchange, json_t **ret_root, struct error *err);
+/* A number as it would stand in a query. INVALID: neither text nor a number. */
+#define SCALAR_TEXT_SIZE 40
+NODISCARD enum rc scalar_text(const char *name, const json_t *value, char room[SCALAR_TEXT_SIZE],
+                              struct bytes *ret_text, struct error *err);
 
 /* Read the body of a JSON request on the reader's thread, where it may take its time. */
 void reader_push(struct exchange *exchange);
@@ -88,15 +141,22 @@ NODISCARD enum rc body_json_read(struct exchange *exchange, struct work_request 
 NODISCARD enum rc body_multipart_read(struct exchange *exchange, struct work_request **ret_work,
                                       struct error *err);
 
-/* One of model, version, top_k, min_score; INVALID names what is wrong. */
+/* One of those of POST /v1/predict, but metadata from JSON; INVALID names what is wrong. */
 NODISCARD enum rc parameter_set(struct predict_parameters *parameters, struct bytes name,
                                 struct bytes value, struct error *err);
+NODISCARD enum rc metadata_set(struct predict_parameters *parameters, const json_t *value,
+                               struct error *err);
+/* 1 .. max, and 0 to 1; `name` is for the error. */
+NODISCARD enum rc count_read(const char *name, const char *text, uint32_t max, uint32_t *ret_count,
+                             struct error *err);
+NODISCARD enum rc score_read(const char *name, const char *text, float *ret_score,
+                             struct error *err);
 NODISCARD enum rc parameters_read_query(struct exchange *exchange, struct error *err);
 /* Submit what the body held, or fail; takes `work`. */
 void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work,
                 struct error *err);
 
-#define ROUTE(port, method, path, body, handler) void handler(struct exchange *exchange);
+#define ROUTE(port, method, path, scope, body, handler) void handler(struct exchange *exchange);
 #include "api/routes.def"
 #undef ROUTE
 #endif

@@ -10,7 +10,7 @@
 /* A larger JSON body is read by the reader's thread: a loop thread has others to serve. */
 #define JSON_INLINE_MAX (64u * 1024)
 
-static bool media_type_is(struct bytes type, const char *want)
+bool media_type_is(struct bytes type, const char *want)
 {
     size_t size = strlen(want);
     if (type.size < size || !bytes_equal_nocase((struct bytes){type.data, size}, bytes_of(want)))
@@ -19,7 +19,7 @@ static bool media_type_is(struct bytes type, const char *want)
 }
 
 /* Pictures say what they are by their first bytes; curl's --data-binary says "form" of anything. */
-static bool is_raw_picture(struct bytes type)
+bool media_type_is_picture(struct bytes type)
 {
     static const char *const plain[] = {"application/octet-stream", "binary/octet-stream",
                                         "application/x-www-form-urlencoded"};
@@ -65,9 +65,17 @@ void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work
         (struct bytes){exchange->parameters.version.data, exchange->parameters.version.size};
     work->min_score = exchange->parameters.min_score;
     work->deadline_ns = exchange->deadline_ns;
-    work->tenant = "default";
+    work->tenant = exchange->tenant;
+    work->key = exchange->key;
+    work->plan = exchange->identity.plan;
+    work->plan_version = exchange->identity.plan_version;
+    work->reference =
+        (struct bytes){exchange->parameters.reference.data, exchange->parameters.reference.size};
+    work->metadata =
+        (struct bytes){exchange->parameters.metadata.data, exchange->parameters.metadata.size};
     work->done = work_done;
     work->ctx = exchange;
+    auth_images_found(exchange, work->image_count);
     atomic_store(&exchange->work, work);
     /* The client may have gone while the reader read: on_gone() saw no work to cancel then. */
     if (atomic_load(&exchange->gone))
@@ -116,7 +124,7 @@ void route_predict(struct exchange *exchange)
         exchange_fail(exchange, rc, &err);
         return;
     }
-    if (is_raw_picture(type)) {
+    if (media_type_is_picture(type)) {
         rc = read_raw(exchange, &work, &err);
     } else if (media_type_is(type, "multipart/form-data")) {
         rc = body_multipart_read(exchange, &work, &err);

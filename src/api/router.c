@@ -7,7 +7,8 @@
 #include <string.h>
 
 static const struct route routes[] = {
-#define ROUTE(port, method, path, body, handler) {PORT_##port, method, path, BODY_##body, handler},
+#define ROUTE(port, method, path, scope, body, handler)                                            \
+    {PORT_##port, method, path, SCOPE_##scope, BODY_##body, handler},
 #include "api/routes.def"
 #undef ROUTE
 };

@@ -4,7 +4,14 @@
  * Four steps: write every picture into a file without a name; sync the files; give them their
  * names; sync the folders. A name therefore never leads to a file that is not whole, whatever stops
  * us, and all that syncing costs is shared by the group: two syncfs() where that is sound, else an
- * fsync() for each file and once for each folder. */
+ * fsync() for each file and once for each folder.
+ *
+ * Which: ?sync=auto takes syncfs() at every group size wherever filesystem.c finds it sound.
+ * Measured on ext4 for photos of 107 kB, wall time a photo: alone 5-11 ms against 12-16 with
+ * fsync() of each, in groups of 8 about 1 against 12, of 32 about 0.5 against 12. Its price: what
+ * others have written to the same disk is waited for too, and a failure of theirs fails our group,
+ * which may be repeated.
+ */
 #include "blob/filesystem.h"
 
 #include <assert.h>

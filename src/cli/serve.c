@@ -2,6 +2,7 @@
  * serve.c - `imago serve`: builds the server from its settings, runs it, takes it down in order. */
 #include "api/api.h"
 #include "cli/cli.h"
+#include "cli/loopback.h"
 #include "cli/models_dir.h"
 
 #include "base/clock.h"
@@ -25,6 +26,8 @@ struct serving {
     struct predict *predict;
     struct results *results; /* NULL, like blob: nothing is stored */
     struct blob *blob;
+    struct account *account; /* NULL: no accounts */
+    bool is_open;            /* when it started: nobody needs a key */
     struct work *work;
     struct api *api;
     struct http_server *public_server;
@@ -36,6 +39,35 @@ static enum rc make_folder(const char *path, struct error *err)
     if (mkdir(path, 0700) == 0 || errno == EEXIST)
         return RC_OK;
     return error_set(err, RC_UNAVAILABLE, "cannot create '%.150s': %s", path, strerror(errno));
+}
+
+/* A change of the command line reaches the server within this time; at most 5 s are promised. */
+#define CREDENTIALS_KEPT_MS 4000u
+
+/* First of all: a server that may not be reached from elsewhere must not even begin. */
+static enum rc open_accounts(struct serving *serving, struct error *err)
+{
+    const struct settings *settings = serving->settings;
+    bool ever = false;
+    enum rc rc = RC_OK;
+    if (strcmp(settings->accounts, "none") != 0) {
+        struct account_config account = {.url = settings->accounts,
+                                         .cache_ms = CREDENTIALS_KEPT_MS};
+        /* The accounts may be in it. */
+        rc = make_folder(settings->data, err);
+        if (rc == RC_OK)
+            rc = account_open(&account, &serving->account, err);
+        if (rc == RC_OK)
+            rc = account_ever(serving->account, &ever, err);
+    }
+    serving->is_open = !ever;
+    if (rc == RC_OK && !ever && !listen_is_loopback(settings->listen))
+        rc = error_set(err, RC_INVALID,
+                       "--listen %.60s can be reached from elsewhere, and there is no key yet: "
+                       "run 'imago key create --accounts sqlite:PATH', then serve with the same "
+                       "--accounts; or listen on 127.0.0.1",
+                       settings->listen);
+    return rc;
 }
 
 static enum rc open_models(struct serving *serving, struct error *err)
@@ -78,17 +110,22 @@ static enum rc open_stores(struct serving *serving, struct error *err)
     return rc == RC_OK ? blob_open(&blob, &serving->blob, err) : rc;
 }
 
+static struct image_limits image_limits(const struct settings *settings)
+{
+    return (struct image_limits){.bytes_max = settings->image_size,
+                                 .side_min = settings->image_side_min,
+                                 .side_max = settings->image_side_max,
+                                 .pixels_max = settings->image_pixels,
+                                 .jpeg_scans_max = settings->jpeg_scans,
+                                 .memory_max = settings->decode_memory};
+}
+
 static enum rc open_work(struct serving *serving, struct error *err)
 {
     const struct settings *settings = serving->settings;
     struct predict_config predict = {
         .repository = serving->repository,
-        .limits = {.bytes_max = settings->image_size,
-                   .side_min = settings->image_side_min,
-                   .side_max = settings->image_side_max,
-                   .pixels_max = settings->image_pixels,
-                   .jpeg_scans_max = settings->jpeg_scans,
-                   .memory_max = settings->decode_memory},
+        .limits = image_limits(settings),
         .worker_count = settings->workers,
         .queue_max = settings->queue,
         .batch_max = settings->batch,
@@ -132,6 +169,11 @@ static enum rc open_edge(struct serving *serving, struct error *err)
     struct api_config api = {
         .work = serving->work,
         .repository = serving->repository,
+        .account = serving->account,
+        .results = serving->results,
+        .blob = serving->blob,
+        .limits = image_limits(settings),
+        .answer_memory_max = settings->body_memory,
         .body_max = settings->body_size,
         .image_max = settings->image_size,
         .images_max = settings->images_per_request,
@@ -164,6 +206,7 @@ static void close_serving(struct serving *serving)
     http_server_free(serving->public_server);
     blob_free(serving->blob);
     results_free(serving->results);
+    account_free(serving->account);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
 }
@@ -204,9 +247,10 @@ static void log_listening(const struct serving *serving)
     (void)!model_find(serving->repository, (struct bytes){0}, (struct bytes){0}, &model, NULL);
     log_event(
         LOG_INFO, "listening",
-        json_pack("{s:s, s:i, s:i, s:s, s:s, s:s}", "listen", serving->settings->listen, "port",
-                  (int)http_server_port(serving->public_server), "admin_port",
+        json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s}", "listen", serving->settings->listen,
+                  "port", (int)http_server_port(serving->public_server), "admin_port",
                   serving->admin_server != NULL ? (int)http_server_port(serving->admin_server) : 0,
+                  "authentication", serving->is_open ? "off: no key was ever made" : "keys",
                   "model", model_name(model), "version", model_version(model), "precision",
                   precision_text(model_spec(model)->precision)));
 }
@@ -236,6 +280,8 @@ static enum rc run(const struct settings *settings, enum log_level level, struct
     }
     struct serving serving = {.settings = settings};
     enum rc rc = log_open(level, STDERR_FILENO, err);
+    if (rc == RC_OK)
+        rc = open_accounts(&serving, err);
     if (rc == RC_OK)
         rc = open_models(&serving, err);
     if (rc == RC_OK)

@@ -6,8 +6,10 @@
  * know what the work is, keeps no results and starts no threads.
  *
  * What every driver promises:
- * - Durable: what a call reported as done survives kill -9 and loss of power. A call that fails as
- *   a whole (UNAVAILABLE, INTERNAL, NO_MEMORY) has happened or has not; each may be repeated.
+ * - Durable: what was pushed, cancelled, revived or purged stays so through kill -9 and loss of
+ * power. Leases, extensions, acks and failures stay through kill -9; loss of power may undo the
+ * latest of them, which is one more delivery. A call that fails as a whole (UNAVAILABLE, BUSY,
+ * INTERNAL, NO_MEMORY) has happened or has not; each may be repeated.
  * - Idempotent: a known id (in the queue, or ended less than retention_ms ago) is pushed with
  *   success and changes nothing. Acknowledging, failing and cancelling again changes nothing.
  * - At least once: a message is delivered again when its lease runs out or an answer got lost. So
@@ -117,7 +119,8 @@ bool queue_wait(struct queue *queue, uint64_t bell, uint32_t timeout_ms);
 void queue_wake(struct queue *queue); /* ends every queue_wait() */
 
 /* Items of these three: GONE (see above). */
-/* CANCELLED: somebody cancelled it, the lease was not extended; stop, and queue_fail() it. */
+/* CANCELLED as well: somebody cancelled it, the lease was not extended; stop, and queue_fail() it.
+ */
 NODISCARD enum rc queue_extend(struct queue *queue, const struct queue_receipt receipts[],
                                uint32_t count, uint64_t until_ms, uint64_t now_ms,
                                enum rc ret_rcs[], struct error *err);

@@ -79,7 +79,10 @@ enum rc results_query(struct results *results, struct bytes tenant,
     struct results_position position = {.created_ms = filter->to_ms != 0 ? filter->to_ms
                                                                          : RESULT_TIME_MS_MAX + 1};
     if (cursor.size > 0) {
+        uint64_t end_ms = position.created_ms;
         rc = cursor_read(cursor, digest, &position, err);
+        if (rc == RC_OK && (position.created_ms < filter->from_ms || position.created_ms >= end_ms))
+            rc = error_set(err, RC_INVALID, "the cursor is outside the range of time");
         if (rc != RC_OK)
             return rc;
     }

@@ -34,9 +34,10 @@ void results_free(struct results *results); /* NULL is fine */
 
 /* Writes all `count` (1 .. RESULTS_PUT_MAX) commits and makes them durable together. Each has its
  * outcome in ->rc and ->known; the returned code is RC_OK when all could be tried: it does not
- * speak of GONE, INVALID and TOO_LARGE of one commit. Any other code: the outcome of all that are
- * not INVALID or TOO_LARGE is unknown. ->prediction.id is filled in any case. A job item's failure
- * never replaces its success. */
+ * speak of GONE, INVALID and TOO_LARGE of one commit, though `err` has the text of the last one
+ * that is INVALID or TOO_LARGE. Any other code: the outcome of all that are not INVALID or
+ * TOO_LARGE is unknown. ->prediction.id is filled in any case. A job item's failure never replaces
+ * its success. */
 NODISCARD enum rc results_put(struct results *results, struct result_commit *const commits[],
                               uint32_t count, struct error *err);
 
@@ -103,7 +104,8 @@ NODISCARD enum rc results_picture_used(struct results *results, struct bytes ten
 /* Replaces earlier feedback. NOT_FOUND, GONE as results_get(). INVALID: neither class nor label. */
 NODISCARD enum rc results_feedback_put(struct results *results, struct bytes tenant, struct id id,
                                        const struct result_feedback *feedback, struct error *err);
-/* Rows live in the callback's call. A code other than RC_OK ends the call and is returned. */
+/* Callbacks: rows live as long as the callback's call, which must not call the store again. A code
+ * other than RC_OK ends the call and is returned. */
 struct results_accuracy {
     struct bytes model;
     struct bytes version;
@@ -198,7 +200,8 @@ struct results_proof {
     uint64_t billed_only_count;
     uint64_t difference_count; /* 0: it is proven */
 };
-/* Reads all rows of the tenant; `each` (may be NULL) gets the first 1,000 differences of a kind. */
+/* Reads all rows of the tenant as of one moment, while others write; `each` (may be NULL) gets the
+ * first 1,000 differences of a kind. */
 NODISCARD enum rc results_verify(struct results *results, struct bytes tenant,
                                  results_difference_fn each, void *ctx,
                                  struct results_proof *ret_proof, struct error *err);

@@ -32,6 +32,8 @@ struct file_gate {
     pthread_mutex_t mutex;
     pthread_cond_t freed;
     bool taken;
+    bool handed; /* to the first of those waiting to notice */
+    uint32_t waiting_count;
 };
 
 struct sqlite {

@@ -101,18 +101,24 @@ void gate_unref(struct file_gate *gate)
     }
 }
 
+/* Who leaves hands over to somebody waiting: a committer that comes back at once would otherwise
+ * take its own place again and again. */
 bool gate_enter(struct file_gate *gate, uint32_t wait_ms_max)
 {
     (void)pthread_mutex_lock(&gate->mutex);
-    if (gate->taken) {
+    bool entered = !gate->taken;
+    if (entered) {
+        gate->taken = true;
+    } else {
         struct timespec deadline = condition_deadline(wait_ms_max);
-        while (gate->taken &&
+        gate->waiting_count++;
+        while (!gate->handed &&
                pthread_cond_timedwait(&gate->freed, &gate->mutex, &deadline) != ETIMEDOUT)
             continue;
+        gate->waiting_count--;
+        entered = gate->handed;
+        gate->handed = false;
     }
-    bool entered = !gate->taken;
-    if (entered)
-        gate->taken = true;
     (void)pthread_mutex_unlock(&gate->mutex);
     return entered;
 }
@@ -120,7 +126,11 @@ bool gate_enter(struct file_gate *gate, uint32_t wait_ms_max)
 void gate_leave(struct file_gate *gate)
 {
     (void)pthread_mutex_lock(&gate->mutex);
-    gate->taken = false;
-    (void)pthread_cond_signal(&gate->freed);
+    if (gate->waiting_count > 0) {
+        gate->handed = true;
+        (void)pthread_cond_signal(&gate->freed);
+    } else {
+        gate->taken = false;
+    }
     (void)pthread_mutex_unlock(&gate->mutex);
 }

@@ -23,6 +23,8 @@ struct committer {
     struct result_commit *rows;
     struct result_commit **puts;
     struct work_result **members;
+    /* A model without labels.txt makes its labels up, and keeps the last two of a thread only. */
+    char (*labels)[RESULT_LABEL_SIZE_MAX];
     uint8_t *scores; /* packed, of all */
     size_t scores_room;
 };
@@ -68,40 +70,6 @@ static struct work_request *take_group(struct committer *committer)
 
 static struct bytes text_bytes(const char *text) { return bytes_of(text != NULL ? text : ""); }
 
-static uint32_t microseconds(uint64_t ns)
-{
-    return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) : UINT32_MAX;
-}
-
-static struct result describe(const struct work_request *request, const struct work_result *result,
-                              struct bytes scores)
-{
-    const struct predict_task *task = &result->task;
-    struct result row = {
-        .request_id = request->id,
-        .index = (uint32_t)(result - request->results),
-        .created_ms = request->finished_ms,
-        .key = text_bytes(request->key),
-        .model = bytes_of(model_name(request->model)),
-        .version = bytes_of(model_version(request->model)),
-        .scores = scores,
-        .picture = {.format = bytes_of(image_format_text(task->info.format)),
-                    .width = image_upright_width(&task->info),
-                    .height = image_upright_height(&task->info)},
-        .timing = {.queue_us = microseconds(task->timing.queue_ns),
-                   .decode_us = microseconds(task->timing.decode_ns),
-                   .fit_us = microseconds(task->timing.fit_ns),
-                   .infer_us = microseconds(task->timing.infer_ns),
-                   .total_us = microseconds(request->finished_ns - request->submitted_ns)},
-        .reference = request->reference,
-        .metadata = request->metadata,
-    };
-    if (task->top_count > 0)
-        row.label = bytes_of(model_label(request->model, task->top[0].class_id));
-    memcpy(row.picture.sha256, task->sha256, sizeof(row.picture.sha256));
-    return row;
-}
-
 static size_t scores_size(const struct work_request *group)
 {
     size_t size = 1;
@@ -126,8 +94,8 @@ static uint32_t lay_out(struct committer *committer, struct work_request *group)
                 continue;
             struct bytes packed = {scores, (size_t)task->top_count * RESULT_SCORE_SIZE};
             for (uint32_t k = 0; k < task->top_count; k++, scores += RESULT_SCORE_SIZE)
-                result_score_pack(
-                    (struct result_score){task->top[k].class_id, task->top[k].score}, scores);
+                result_score_pack((struct result_score){task->top[k].class_id, task->top[k].score},
+                                  scores);
             committer->members[count] = result;
             committer->pictures[count] =
                 (struct blob_item){.tenant = request->tenant,
@@ -137,11 +105,16 @@ static uint32_t lay_out(struct committer *committer, struct work_request *group)
             committer->rows[count] =
                 (struct result_commit){.kind = RESULT_STORED,
                                        .tenant = bytes_of(request->tenant),
-                                       .prediction = describe(request, result, packed),
+                                       .prediction = work_describe(request, result),
                                        .units = 1,
                                        .requests = first,
                                        .plan = text_bytes(request->plan),
                                        .plan_version = request->plan_version};
+            struct result *row = &committer->rows[count].prediction;
+            row->scores = packed;
+            if (row->label.size > 0 && row->label.size <= RESULT_LABEL_SIZE_MAX)
+                row->label.data =
+                    memcpy(committer->labels[count], row->label.data, row->label.size);
             first = false;
             count++;
         }
@@ -156,21 +129,25 @@ static void store(struct committer *committer, uint32_t count)
     /* Its code is that of the first picture that failed; each has its own. */
     (void)!blob_put(committer->blob, committer->pictures, count, clock_wall_ms(), &err);
     for (uint32_t i = 0; i < count; i++) {
-        if (committer->pictures[i].rc != RC_OK)
+        if (committer->pictures[i].rc != RC_OK) {
+            committer->members[i]->request->store_err = committer->pictures[i].err;
             fail(committer->members[i], RC_UNAVAILABLE,
                  "the picture could not be stored; nothing was billed, try again later");
-        else
+        } else
             committer->puts[put_count++] = &committer->rows[i];
     }
-    enum rc rc = put_count == 0 ? RC_OK
-                                : results_put(committer->results, committer->puts, put_count, &err);
+    enum rc rc =
+        put_count == 0 ? RC_OK : results_put(committer->results, committer->puts, put_count, &err);
     for (uint32_t i = 0; i < count; i++) {
         struct work_result *result = committer->members[i];
         if (result->task.rc != RC_OK)
             continue;
+        if (rc == RC_OK && committer->rows[i].rc == RC_OK)
+            continue;
+        result->request->store_err = err;
         if (rc != RC_OK)
             fail(result, RC_UNAVAILABLE, "the result could not be stored; try again later");
-        else if (committer->rows[i].rc != RC_OK)
+        else
             fail(result, committer->rows[i].rc, rc_text(committer->rows[i].rc));
     }
 }
@@ -223,6 +200,7 @@ static void release(struct committer *committer)
     free(committer->rows);
     free(committer->puts);
     free(committer->members);
+    free(committer->labels);
     free(committer->scores);
     pthread_cond_destroy(&committer->more);
     pthread_mutex_destroy(&committer->lock);
@@ -230,8 +208,8 @@ static void release(struct committer *committer)
 }
 
 enum rc committer_open(struct results *results, struct blob *blob,
-                       void (*done)(struct work_request *request),
-                       struct committer **ret_committer, struct error *err)
+                       void (*done)(struct work_request *request), struct committer **ret_committer,
+                       struct error *err)
 {
     struct committer *committer = calloc(1, sizeof(*committer));
     if (committer == NULL)
@@ -245,8 +223,9 @@ enum rc committer_open(struct results *results, struct blob *blob,
     committer->rows = calloc(RESULTS_PUT_MAX, sizeof(*committer->rows));
     committer->puts = calloc(RESULTS_PUT_MAX, sizeof(struct result_commit *));
     committer->members = calloc(RESULTS_PUT_MAX, sizeof(struct work_result *));
+    committer->labels = calloc(RESULTS_PUT_MAX, RESULT_LABEL_SIZE_MAX);
     bool whole = committer->pictures != NULL && committer->rows != NULL &&
-                 committer->puts != NULL && committer->members != NULL;
+                 committer->puts != NULL && committer->members != NULL && committer->labels != NULL;
     int failed = whole ? pthread_create(&committer->thread, NULL, committer_main, committer) : 0;
     if (!whole || failed != 0) {
         release(committer);

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct work {
     struct work_config config;
@@ -30,6 +31,39 @@ struct work_request *work_request_open(uint32_t image_count, uint32_t top_k)
 }
 
 void work_request_free(struct work_request *request) { free(request); }
+
+static uint32_t microseconds(uint64_t ns)
+{
+    return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) : UINT32_MAX;
+}
+
+struct result work_describe(const struct work_request *request, const struct work_result *result)
+{
+    const struct predict_task *task = &result->task;
+    struct result row = {
+        .request_id = request->id,
+        .index = (uint32_t)(result - request->results),
+        .id = result->id,
+        .created_ms = request->finished_ms,
+        .key = bytes_of(request->key != NULL ? request->key : ""),
+        .model = bytes_of(model_name(request->model)),
+        .version = bytes_of(model_version(request->model)),
+        .picture = {.format = bytes_of(image_format_text(task->info.format)),
+                    .width = image_upright_width(&task->info),
+                    .height = image_upright_height(&task->info)},
+        .timing = {.queue_us = microseconds(task->timing.queue_ns),
+                   .decode_us = microseconds(task->timing.decode_ns),
+                   .fit_us = microseconds(task->timing.fit_ns),
+                   .infer_us = microseconds(task->timing.infer_ns),
+                   .total_us = microseconds(request->finished_ns - request->submitted_ns)},
+        .reference = request->reference,
+        .metadata = request->metadata,
+    };
+    if (task->top_count > 0)
+        row.label = bytes_of(model_label(request->model, task->top[0].class_id));
+    memcpy(row.picture.sha256, task->sha256, sizeof(row.picture.sha256));
+    return row;
+}
 
 static void finish(struct work_request *request) { request->done(request); }
 

@@ -56,12 +56,13 @@ struct work_request {
     const struct model *model;
     uint64_t submitted_ns;
     uint64_t finished_ns;
-    uint64_t finished_ms; /* wall clock: the answer's created_at */
+    uint64_t finished_ms;   /* wall clock: the answer's created_at */
+    struct error store_err; /* why a picture's result could not be stored: for the log alone */
 
     /* Set by work_request_open(). */
     uint32_t top_k;
     uint32_t image_count;
-    struct work *work;         /* private, like what follows */
+    struct work *work; /* private, like what follows */
     struct work_request *next;
     atomic_uint pending_count;
     struct work_result results[];
@@ -71,6 +72,10 @@ struct work_request {
  * out of memory. */
 struct work_request *work_request_open(uint32_t image_count, uint32_t top_k);
 void work_request_free(struct work_request *request); /* NULL is fine */
+
+/* What is said and stored of a picture that was predicted: all but scores and tenant. Texts are
+ * borrowed from the request. */
+struct result work_describe(const struct work_request *request, const struct work_result *result);
 
 NODISCARD enum rc work_open(const struct work_config *config, struct work **ret_work,
                             struct error *err);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -237,6 +238,85 @@ TEST(a_folder_of_more_pictures_than_a_page_is_listed_and_swept)
     while (!sweep.done)
         assert_int_equal(blob_sweep(blob, &sweep, UINT64_MAX / 2, NULL), RC_OK);
     assert_int_equal(sweep.removed_count, COUNT);
+    close_all(blob);
+}
+
+/* A disk on which every change of a name looks whether the folder is locked as it should be. */
+static uint32_t looked_count;
+
+static void assert_locked(int folder, bool alone)
+{
+    int again = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(again >= 0);
+    assert_int_equal(flock(again, (alone ? LOCK_SH : LOCK_EX) | LOCK_NB), -1);
+    assert_int_equal(errno, EWOULDBLOCK);
+    (void)close(again);
+    looked_count++;
+}
+
+static int watched_link(int fd, int at, const char *name)
+{
+    assert_locked(at, false);
+    return disk_kernel.link(fd, at, name);
+}
+
+static int watched_rename(int at, const char *from, const char *to)
+{
+    assert_locked(at, false);
+    return disk_kernel.rename(at, from, to);
+}
+
+static int watched_unlink(int at, const char *name)
+{
+    if (name[0] != '.')
+        assert_locked(at, true);
+    return disk_kernel.unlink(at, name);
+}
+
+/* Of a file that has a name already. */
+static int watched_set_times(int fd, const struct timespec times[2])
+{
+    char link[32], path[PATH_MAX] = "";
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    assert_true(readlink(link, path, sizeof(path) - 1) > 0);
+    char *name = strrchr(path, '/');
+    if (strlen(name + 1) == PICTURE_NAME_SIZE - 1) {
+        *name = '\0';
+        int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_locked(folder, false);
+        (void)close(folder);
+    }
+    return disk_kernel.set_times(fd, times);
+}
+
+TEST(puts_and_removals_exclude_each_other)
+{
+    struct disk_ops watched = disk_kernel;
+    struct blob *blob = NULL;
+    struct picture picture;
+    char path[PATH_MAX];
+    picture_draw(1, &picture);
+    watched.link = watched_link;
+    watched.rename = watched_rename;
+    watched.unlink = watched_unlink;
+    watched.set_times = watched_set_times;
+    folder_new(NULL, root);
+    assert_int_equal(filesystem_open_on(&watched, root, &blob, NULL), RC_OK);
+    assert_int_equal(put(blob, "default", 1, NOON_MS, NULL), RC_OK); /* link */
+    assert_int_equal(looked_count, 1);
+    assert_int_equal(put(blob, "default", 1, NOON_MS + 1, NULL), RC_OK); /* set_times */
+    assert_int_equal(looked_count, 2);
+    path_of("default", 1, path);
+    assert_int_equal(truncate(path, 1), 0);
+    assert_int_equal(put(blob, "default", 1, NOON_MS, NULL), RC_OK); /* link, rename */
+    assert_int_equal(looked_count, 4);
+    struct blob_sweep sweep = {.is_referenced = nothing_refers};
+    assert_int_equal(blob_sweep(blob, &sweep, NOON_MS, NULL), RC_OK);
+    assert_true(sweep.done && sweep.removed_count == 1);
+    assert_int_equal(looked_count, 5);
+    assert_int_equal(put(blob, "default", 1, NOON_MS, NULL), RC_OK);
+    assert_int_equal(blob_delete(blob, "default", picture.sha256, UINT64_MAX, NULL), RC_OK);
+    assert_int_equal(looked_count, 7);
     close_all(blob);
 }
 

@@ -291,9 +291,9 @@ TEST(one_failing_call_is_told_and_leaves_nothing)
 
 TEST(a_delete_that_failed_is_made_good_by_the_next)
 {
-    uint32_t calls = UINT32_MAX;
+    enum rc first = RC_UNAVAILABLE;
     draw_pictures();
-    for (uint32_t at = 1; at <= calls; at++) {
+    for (uint32_t at = 1; first != RC_OK; at++) {
         struct expected expected[KEY_COUNT] = {0};
         struct blob_item item = item_of(0);
         char root[PATH_MAX];
@@ -303,10 +303,11 @@ TEST(a_delete_that_failed_is_made_good_by_the_next)
         assert_int_equal(blob_put(blob, &item, 1, NOON_MS, NULL), RC_OK);
         power_off();
         power_on(root, at, EIO);
-        enum rc first = blob_delete(blob, item.tenant, item.sha256, UINT64_MAX, NULL);
-        calls = power_call_count();
-        assert_int_equal(first, at <= calls ? RC_UNAVAILABLE : RC_OK);
-        enum rc second = blob_delete(blob, item.tenant, item.sha256, UINT64_MAX, NULL);
+        first = blob_delete(blob, item.tenant, item.sha256, UINT64_MAX, NULL);
+        assert_int_equal(first, at <= power_call_count() ? RC_UNAVAILABLE : RC_OK);
+        enum rc second = first;
+        if (first != RC_OK)
+            second = blob_delete(blob, item.tenant, item.sha256, UINT64_MAX, NULL);
         assert_true(second == RC_OK || second == RC_NOT_FOUND);
         blob_free(blob);
         for (uint64_t seed = 0; seed < 4; seed++) { /* absent whichever way the coins fall */

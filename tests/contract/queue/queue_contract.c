@@ -422,8 +422,7 @@ TEST(everything_is_there_after_reopening)
 
 static void *push_from_a_thread(void *argument)
 {
-    push_ok(argument, "a", 1);
-    return NULL;
+    return push(argument, "a", 1) == RC_OK ? NULL : argument;
 }
 
 static void *wake_from_a_thread(void *argument)
@@ -442,7 +441,9 @@ TEST(waiting_ends_with_a_push_a_wake_or_the_timeout)
         assert_false(queue_wait(fix.queue, fix.leased->bell, 1));
         assert_int_equal(pthread_create(&thread, NULL, ends[i], &fix), 0);
         assert_true(queue_wait(fix.queue, fix.leased->bell, 60000));
-        assert_int_equal(pthread_join(thread, NULL), 0);
+        void *failed;
+        assert_int_equal(pthread_join(thread, &failed), 0);
+        assert_null(failed);
         /* What was pushed before the wait began does not get lost. */
         assert_true(queue_wait(fix.queue, fix.leased->bell, 0));
     }
@@ -466,8 +467,9 @@ static void *crowd_member(void *argument)
     uint32_t pushed = 0;
     while (atomic_load(me->done_count) < MESSAGE_COUNT) {
         if (pushed < MESSAGE_COUNT / THREAD_COUNT) {
-            push_ok(me->fix, pushed % 2 == 0 ? "a" : "b",
-                    me->number * (MESSAGE_COUNT / THREAD_COUNT) + pushed);
+            if (push(me->fix, pushed % 2 == 0 ? "a" : "b",
+                     me->number * (MESSAGE_COUNT / THREAD_COUNT) + pushed) != RC_OK)
+                break;
             pushed++;
         }
         if (queue_lease(queue, 3, LEASE_MS, me->fix->now_ms, leased, NULL) != RC_OK)
@@ -480,6 +482,8 @@ static void *crowd_member(void *argument)
                 atomic_fetch_add(me->done_count, 1);
         }
     }
+    /* Whoever had to give up ends the others as well; the counts below tell. */
+    atomic_store(me->done_count, MESSAGE_COUNT);
     queue_leased_free(leased);
     return NULL;
 }

@@ -224,6 +224,16 @@ TEST(two_messages_two_workers_few_deliveries)
     all_paths((struct budget){.crashes = 1, .failures = 1}, 2);
 }
 
+/* Minutes rather than seconds: for a change of the states or of a driver. */
+TEST(two_messages_two_workers_everything_at_once)
+{
+    if (getenv("QUEUE_SIM_DEEP") == NULL)
+        skip();
+    all_paths((struct budget){.crashes = 1, .expiries = 1, .cancels = 1}, 5);
+    all_paths((struct budget){.crashes = 1, .expiries = 1, .faults = 1}, 2);
+    all_paths((struct budget){.failures = 1, .cancels = 1, .faults = 1}, 2);
+}
+
 static uint32_t random_choose(void *ctx, uint32_t count)
 {
     uint64_t *seed = ctx;

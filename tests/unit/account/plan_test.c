@@ -83,8 +83,7 @@ TEST(what_is_not_a_plan_is_refused_and_leaves_the_output_alone)
         "{\"name\":\"-a\",\"version\":1,\"currency\":\"USD\",\"prices\":[]}",
         "{\"name\":\"a b\",\"version\":1,\"currency\":\"USD\",\"prices\":[]}",
         "{\"name\":\"a\\u0000b\",\"version\":1,\"currency\":\"USD\",\"prices\":[]}",
-        "{\"name\":\"a\",\"version\":1,\"currency\":\"USD\",\"monthly_minimum_micro\":\"5\","
-        "\"prices\":[]}",
+        HEAD "[],\"monthly_minimum_micro\":\"5\"}",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct plan plan = {.version = 77};

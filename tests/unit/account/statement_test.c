@@ -113,6 +113,14 @@ TEST(two_currencies_in_a_month_are_refused)
     assert_int_equal(statement_compute(from_none, 2, NULL, 0, &statement, NULL), RC_OK);
     assert_string_equal(statement.currency, "EUR");
     statement_done(&statement);
+    /* Also if it is the last: a tenant that ended its plan still pays for what it used. */
+    const struct plan *const to_none[] = {&first, &plan_none};
+    const struct quantity used[] = {{"big", 0, 10}, {"big", 1, 5}};
+    assert_int_equal(statement_compute(to_none, 2, used, 2, &statement, NULL), RC_OK);
+    assert_string_equal(statement.currency, "USD");
+    assert_int_equal(statement.total_micro, 20000);
+    assert_int_equal(statement.image_count, 15);
+    statement_done(&statement);
 }
 
 TEST(what_does_not_fit_is_an_error_and_never_a_wrong_sum)

@@ -336,41 +336,50 @@ TEST(a_writer_waits_for_its_turn_but_not_for_ever)
     place_close(&place);
 }
 
+/* The child opens when told, holds the lock until told, and says so in between. */
+static int hold_lock(const char *url, int told, int says)
+{
+    char octet;
+    struct sqlite_conn *conn = NULL;
+    if (read(told, &octet, 1) != 1)
+        return 1;
+    struct sqlite *db = must_open(url);
+    if (sqlite_write(db, DURABLE, &conn, NULL) != RC_OK || write(says, "h", 1) != 1 ||
+        read(told, &octet, 1) != 1)
+        return 1;
+    return sqlite_end(conn, put(conn, 7, NULL), NULL) == RC_OK ? 0 : 1;
+}
+
 TEST(writers_of_other_processes_are_waited_for)
 {
     struct place place;
     place_open(&place);
-    sqlite_free(must_open(place.url));
-    int held[2];
-    int leave[2];
-    assert_int_equal(pipe(held) + pipe(leave), 0);
+    int says[2];
+    int told[2];
+    assert_int_equal(pipe(says) + pipe(told), 0);
     pid_t child = fork();
     if (child == 0) {
-        struct sqlite *db = must_open(place.url);
-        struct sqlite_conn *conn = NULL;
-        char octet = 'h';
-        if (sqlite_write(db, DURABLE, &conn, NULL) != RC_OK || write(held[1], &octet, 1) != 1 ||
-            read(leave[0], &octet, 1) != 1)
-            _exit(1);
-        _exit(sqlite_end(conn, put(conn, 7, NULL), NULL) == RC_OK ? 0 : 1);
+        (void)close(told[1]);
+        _exit(hold_lock(place.url, told[0], says[1]));
     }
+    (void)close(told[0]);
+    (void)close(says[1]);
     struct sqlite *db = must_open(place.url);
     struct sqlite_conn *conn = NULL;
     char octet;
-    assert_int_equal(read(held[0], &octet, 1), 1);
+    assert_int_equal(write(told[1], "o", 1), 1);
+    assert_int_equal(read(says[0], &octet, 1), 1);
     struct error err = {0};
     assert_int_equal(sqlite_write(db, DURABLE, &conn, &err), RC_BUSY);
     assert_int_equal(count_of(db), 0);
-    assert_int_equal(write(leave[1], "l", 1), 1);
+    assert_int_equal(write(told[1], "l", 1), 1);
     int status = -1;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     must_put(db, 8, DURABLE);
     assert_int_equal(count_of(db), 2);
-    for (int i = 0; i < 2; i++) {
-        (void)close(held[i]);
-        (void)close(leave[i]);
-    }
+    (void)close(told[1]);
+    (void)close(says[0]);
     sqlite_free(db);
     place_close(&place);
 }
