@@ -70,7 +70,7 @@ class Server:
 
     def __init__(self, folder, settings=None, env=None):
         values = {"listen": "127.0.0.1:0", "admin-listen": "127.0.0.1:0", "data": folder / "data",
-                  "models": MODELS, "drain-linger": "50ms",
+                  "models": MODELS, "drain-linger": "50ms", "preload": "false",
                   "request-timeout": f"{30 * SLOW:.0f}s", "drain-timeout": f"{30 * SLOW:.0f}s"}
         if ENGINE:
             values["engine"] = ENGINE

@@ -259,6 +259,8 @@ static enum rc run(const struct settings *settings, enum log_level level, struct
                   json_pack("{s:b}", "drained", rc == RC_OK));
         if (rc != RC_OK) {
             /* Requests are still in work: nothing under them may be freed. */
+            if (serving.preloading)
+                (void)pthread_detach(serving.preloader);
             log_close();
             _exit(rc_exit_status(RC_INTERNAL));
         }
