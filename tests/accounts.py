@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from conftest import IMAGO, PATIENCE_S, environment
+from imago_server import IMAGO, PATIENCE_S, environment
 
 TOKEN = re.compile(r"imago_([a-z2-7]{8})_[a-z2-7]{52}")
 

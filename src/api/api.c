@@ -143,6 +143,8 @@ static void fail_with_allow(struct exchange *exchange, enum rc rc, const struct 
     struct http_response response = {.status = rc_http_status(rc),
                                      .content_type = "application/problem+json",
                                      .body = BUF_INIT(16 * 1024)};
+    if (rc == RC_INTERNAL)
+        detail = EXCHANGE_INTERNAL_DETAIL;
     json_t *problem = answer_problem(rc, detail, id, instance[0] != '\0' ? instance : NULL);
     /* Out of memory here: the status alone must do. */
     if (answer_dump(problem, &response.body) != RC_OK)

@@ -1,47 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * body_json.c - {"image": base64} or {"images": [base64, ...]}, with the parameters beside it. */
 #include "api/exchange.h"
+#include "api/long_strings.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A tree of small values takes twenty times its text: the marks outside strings bound it. */
-#define MARK_COUNT_MAX 4096u
-
-/* The quote that ends the string which begins at `at`; NULL: none does. */
-static const uint8_t *string_end(const uint8_t *at, const uint8_t *end)
-{
-    for (const uint8_t *from = at + 1;;) {
-        const uint8_t *quote = memchr(from, '"', (size_t)(end - from));
-        if (quote == NULL)
-            return NULL;
-        const uint8_t *slash = quote;
-        while (slash > from && slash[-1] == '\\')
-            slash--;
-        if ((quote - slash) % 2 == 0)
-            return quote;
-        from = quote + 1;
-    }
-}
-
-static enum rc check_marks(struct bytes body, struct error *err)
-{
-    size_t count = 0;
-    const uint8_t *end = body.data + body.size;
-    for (const uint8_t *at = body.data; at < end; at++) {
-        if (*at == ',' || *at == ':' || *at == '[' || *at == '{')
-            count++;
-        /* A picture is one memchr: base64 has neither quotes nor backslashes. */
-        if (*at == '"' && (at = string_end(at, end)) == NULL)
-            break;
-    }
-    if (count <= MARK_COUNT_MAX)
-        return RC_OK;
-    return error_set(err, RC_TOO_LARGE,
-                     "the JSON has over %u values; it needs one for each picture", MARK_COUNT_MAX);
-}
 
 /* "data:image/png;base64,....": what browsers make of a file. */
 static struct bytes without_data_url(struct bytes text)
@@ -137,12 +102,15 @@ static const json_t *picture_at(const json_t *pictures, size_t index)
     return json_is_array(pictures) ? json_array_get(pictures, index) : pictures;
 }
 
-static enum rc decode_all(struct exchange *exchange, const json_t *pictures,
-                          struct work_request *work, struct error *err)
+static enum rc decode_all(struct exchange *exchange, const struct long_strings *strings,
+                          const json_t *pictures, struct work_request *work, struct error *err)
 {
     size_t text_size = 0;
     for (size_t i = 0; i < work->image_count; i++)
-        text_size += json_string_length(picture_at(pictures, i));
+        text_size += long_strings_value(strings, picture_at(pictures, i)).size;
+    /* Only a client that writes the names of long strings itself could mean one several times. */
+    if (text_size > http_body(exchange->http).size)
+        return error_set(err, RC_INVALID, "the pictures are larger than the body");
     /* OpenSSL writes whole groups of three, and asks for no more than three bytes for four
      * characters. */
     exchange->decoded = malloc(text_size / 4 * 3 + 3 * (size_t)work->image_count + 64);
@@ -152,9 +120,7 @@ static enum rc decode_all(struct exchange *exchange, const json_t *pictures,
         rc = error_set(err, RC_NO_MEMORY, "no memory for the pictures; try again later");
     uint8_t *into = exchange->decoded;
     for (size_t i = 0; i < work->image_count && rc == RC_OK; i++) {
-        const json_t *picture = picture_at(pictures, i);
-        struct bytes text = {(const uint8_t *)json_string_value(picture),
-                             json_string_length(picture)};
+        struct bytes text = long_strings_value(strings, picture_at(pictures, i));
         size_t size = 0;
         if (text.data == NULL || decode(context, without_data_url(text), into, &size) != RC_OK) {
             rc =
@@ -172,8 +138,8 @@ static enum rc decode_all(struct exchange *exchange, const json_t *pictures,
     return rc;
 }
 
-static enum rc read_object(struct exchange *exchange, json_t *root, struct work_request **ret_work,
-                           struct error *err)
+static enum rc read_object(struct exchange *exchange, const struct long_strings *strings,
+                           json_t *root, struct work_request **ret_work, struct error *err)
 {
     json_t *pictures = NULL;
     enum rc rc = read_members(exchange, root, &pictures, err);
@@ -187,7 +153,7 @@ static enum rc read_object(struct exchange *exchange, json_t *root, struct work_
     struct work_request *work = work_request_open((uint32_t)count, exchange->parameters.top_k);
     if (work == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for the request; try again later");
-    rc = decode_all(exchange, pictures, work, err);
+    rc = decode_all(exchange, strings, pictures, work, err);
     if (rc != RC_OK) {
         work_request_free(work);
         return rc;
@@ -202,18 +168,23 @@ enum rc body_json_read(struct exchange *exchange, struct work_request **ret_work
     if (body.size == 0)
         return error_set(err, RC_INVALID,
                          "the body is empty; send an object with 'image' or 'images'");
-    enum rc rc = check_marks(body, err);
+    struct long_strings strings;
+    enum rc rc = long_strings_cut(body, exchange->api->config.images_max, &strings, err);
     if (rc != RC_OK)
         return rc;
     json_error_t where;
-    json_t *root = json_loadb((const char *)body.data, body.size, JSON_REJECT_DUPLICATES, &where);
-    if (root == NULL)
+    json_t *root = json_loadb((const char *)strings.text.data, strings.text.size,
+                              JSON_REJECT_DUPLICATES, &where);
+    if (root == NULL) {
+        long_strings_done(&strings);
         return error_set(err, RC_INVALID, "the body is not JSON: line %d, column %d: %.100s",
                          where.line, where.column, where.text);
+    }
     rc = json_is_object(root)
-             ? read_object(exchange, root, ret_work, err)
+             ? read_object(exchange, &strings, root, ret_work, err)
              : error_set(err, RC_INVALID, "the body must be an object with 'image' or 'images'");
     json_decref(root);
+    long_strings_done(&strings);
     return rc;
 }
 

@@ -13,6 +13,10 @@
 
 #define PATH_PARAMETER_MAX 2u
 
+/* What failed inside is for the log, since it may name files. */
+#define EXCHANGE_INTERNAL_DETAIL                                                                   \
+    "the server could not do this; its log has the reason under the request id"
+
 struct exchange;
 
 enum route_port { PORT_PUBLIC, PORT_ADMIN };

@@ -3,6 +3,7 @@
 #include "api/exchange.h"
 
 #include "base/clock.h"
+#include "telemetry/log.h"
 
 #include <string.h>
 
@@ -31,6 +32,22 @@ bool media_type_is_picture(struct bytes type)
     return false;
 }
 
+/* A single picture's failure is logged with its request; one of several is logged here. */
+static void log_internal(const struct exchange *exchange, struct work_request *work)
+{
+    char id[ID_TEXT_SIZE];
+    id_text(exchange->id, id);
+    for (uint32_t i = 0; i < work->image_count; i++) {
+        struct predict_task *task = &work->results[i].task;
+        if (task->rc != RC_INTERNAL)
+            continue;
+        log_event(LOG_ERROR, "picture_failed",
+                  json_pack("{s:s, s:i, s:o*}", "request_id", id, "index", (int)i, "detail",
+                            json_string(task->err.text)));
+        (void)error_set(&task->err, RC_INTERNAL, "%s", EXCHANGE_INTERNAL_DETAIL);
+    }
+}
+
 /* On a worker's thread. The exchange still owns `work`: the client may go away at any moment, and
  * on_gone() looks at it until the server has finished with the request. */
 static void work_done(struct work_request *work)
@@ -41,6 +58,7 @@ static void work_done(struct work_request *work)
         exchange_fail(exchange, only->task.rc, &only->task.err);
         return;
     }
+    log_internal(exchange, work);
     struct buf body = BUF_INIT(ANSWER_SIZE_MAX);
     enum rc rc = answer_print(exchange->format, work, exchange->several, &body);
     if (rc == RC_OK) {

@@ -132,6 +132,11 @@ static enum rc fit_photos(struct floor_bench *floor, struct floors *ret_floors, 
         }
         resize_ns += clock_thread_cpu_ns() - decoded_ns;
         decode_ns += decoded_ns - start_ns;
+        if (rc == RC_BAD_IMAGE)
+            return error_set(err, rc,
+                             "picture %zu (%s) is no JPEG that decodes; --floor takes a folder of "
+                             "JPEG pictures, such as build/photos/set",
+                             i, floor->photos->items[i].type);
         if (rc != RC_OK)
             return rc;
     }

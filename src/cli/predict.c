@@ -69,6 +69,11 @@ static enum rc open_labelling(struct labelling *labelling, struct error *err)
         .dir = dir, .default_name = options->model, .batch_max = options->batch};
     if (rc == RC_OK)
         rc = model_repository_open(&repository, labelling->engine, &labelling->repository, err);
+    /* A wrong name is one mistake, not one for each picture. */
+    const struct model *model = NULL;
+    if (rc == RC_OK)
+        rc = model_find(labelling->repository, bytes_of(options->model), bytes_of(options->version),
+                        &model, err);
     uint32_t worker_count = options->workers != 0 ? options->workers : engine_cpu_count();
     labelling->item_count = (size_t)worker_count * options->batch * 2;
     struct predict_config predict = {

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PRELOAD_NICE 5 /* requests come first */
 
 /* From the bottom up, and taken down from the top. */
 struct serving {
@@ -32,6 +35,9 @@ struct serving {
     struct api *api;
     struct http_server *public_server;
     struct http_server *admin_server;
+    pthread_t preloader;
+    bool preloading;
+    atomic_bool stopping; /* read by the preloader */
 };
 
 static enum rc make_folder(const char *path, struct error *err)
@@ -198,6 +204,9 @@ static enum rc open_edge(struct serving *serving, struct error *err)
  * before it is freed: one may still be about to wake a loop whose client has its answer already. */
 static void close_serving(struct serving *serving)
 {
+    atomic_store(&serving->stopping, true);
+    if (serving->preloading)
+        pthread_join(serving->preloader, NULL);
     http_server_free(serving->admin_server);
     api_free(serving->api);
     /* The workers hand their last requests to the committer, which is the work's. */
@@ -263,6 +272,27 @@ static void fix_malloc(void)
     (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
 
+/* A model that cannot be loaded is told at the start, not by the first request for it. */
+static void *preload(void *argument)
+{
+    const struct serving *serving = argument;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), PRELOAD_NICE);
+    for (uint32_t i = 0; i < model_count(serving->repository) && !atomic_load(&serving->stopping);
+         i++) {
+        const struct model *model = model_at(serving->repository, i);
+        struct network *network = NULL;
+        struct error err = {0};
+        enum rc rc = model_network(model, &network, &err);
+        json_t *line =
+            json_pack("{s:s, s:s}", "model", model_name(model), "version", model_version(model));
+        if (rc != RC_OK)
+            (void)json_object_set_new(line, "detail", json_string(err.text));
+        log_event(rc == RC_OK ? LOG_DEBUG : LOG_ERROR, rc == RC_OK ? "model_ready" : "model_failed",
+                  line);
+    }
+    return NULL;
+}
+
 static enum rc run(const struct settings *settings, enum log_level level, struct error *err)
 {
     fix_malloc();
@@ -290,6 +320,8 @@ static enum rc run(const struct settings *settings, enum log_level level, struct
         rc = open_edge(&serving, err);
     if (rc == RC_OK) {
         log_listening(&serving);
+        serving.preloading =
+            settings->preload && pthread_create(&serving.preloader, NULL, preload, &serving) == 0;
         int number = 0;
         while (sigwait(&signals, &number) != 0)
             ;
@@ -298,6 +330,8 @@ static enum rc run(const struct settings *settings, enum log_level level, struct
                   json_pack("{s:b}", "drained", rc == RC_OK));
         if (rc != RC_OK) {
             /* Requests are still in work: nothing under them may be freed. */
+            if (serving.preloading)
+                (void)pthread_detach(serving.preloader);
             log_close();
             _exit(rc_exit_status(RC_INTERNAL));
         }

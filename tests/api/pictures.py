@@ -5,7 +5,7 @@ import io
 import struct
 import zlib
 
-from conftest import SLOW
+from imago_server import SLOW
 from PIL import Image
 
 # Where the pixels of an upright picture must be stored for EXIF orientation 1 to 8.

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from accounts import Accounts
-from conftest import IMAGO, MODELS, PATIENCE_S, ROOT, Server, environment, eventually, sha256
+from imago_server import IMAGO, MODELS, PATIENCE_S, ROOT, Server, environment, eventually, sha256
 from test_predict import check_problem
 from wire import Wire, exchange, form, post
 

@@ -13,7 +13,7 @@ import time
 import zlib
 
 import pytest
-from conftest import MIB, PATIENCE_S, SLOW, eventually, sha256
+from imago_server import MIB, PATIENCE_S, SLOW, eventually, sha256
 from PIL import Image
 from pictures import (chunk, flat, gif_with_frames, gif_with_sides, ihdr, jpeg_with_scans, jpeg_with_sides, load, png, png_with_chunk,
                       rough, save, webp_extended, zeros_deflated)

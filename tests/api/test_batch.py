@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pictures
 import pytest
-from conftest import PATIENCE_S, SLOW, eventually, sha256
+from imago_server import PATIENCE_S, SLOW, eventually, sha256
 from pictures import flat, jpeg_with_scans, jpeg_with_sides, load, save
 from test_predict import check_problem_object
 from wire import Wire, form, post

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import yaml
-from conftest import MODELS, PHOTOS, SLOW, Server, eventually, sha256
+from imago_server import MODELS, PHOTOS, SLOW, Server, eventually, sha256
 from pictures import flat, save
 from test_predict import MODEL, RFC3339, base64_of, check_problem
 from wire import Wire, form, post

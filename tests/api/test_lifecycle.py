@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pictures
 import pytest
-from conftest import ENGINE, IMAGO, MIB, MODELS, PATIENCE_S, SLOW, environment, eventually
+from imago_server import ENGINE, IMAGO, MIB, MODELS, PATIENCE_S, SLOW, environment, eventually
 from test_predict import check_problem_object, said
 from wire import Wire, post
 

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 import yaml
-from conftest import MODELS, SCENES, sha256
+from imago_server import MODELS, SCENES, sha256
 from pictures import flat, load, save, with_orientation
 from wire import Wire, exchange, form, post
 

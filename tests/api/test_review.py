@@ -3,12 +3,13 @@
 import base64
 import json
 import os
+import shutil
 import re
 import signal
 import subprocess
 
 import pytest
-from conftest import ENGINE, IMAGO, MODELS, PATIENCE_S, environment
+from imago_server import ENGINE, IMAGO, MODELS, PATIENCE_S, environment
 from wire import Wire, exchange, form, part
 
 
@@ -30,7 +31,7 @@ def test_access_line_of_a_failure_that_quotes_no_text(server, cat):
 
 def test_a_log_that_nobody_reads_does_not_keep_the_server_from_ending(tmp_path):
     """Standard error is a pipe that is full."""
-    settings = {"listen": "127.0.0.1:0", "data": tmp_path, "models": MODELS, "drain-linger": "10ms"}
+    settings = {"listen": "127.0.0.1:0", "data": tmp_path, "models": MODELS, "drain-linger": "10ms", "preload": "false"}
     if ENGINE:
         settings["engine"] = ENGINE
     command = [IMAGO, "serve", *(f"--{name}={value}" for name, value in settings.items())]
@@ -80,6 +81,20 @@ def test_a_model_that_cannot_be_opened_is_no_fault_of_the_request(start, tmp_pat
     for _ in range(2):
         assert server.predict(cat, params={"model": "zz-broken"}).status_code == 500
     assert server.predict(cat).status_code == 200
+
+
+def test_a_model_that_cannot_be_opened_is_told_at_the_start(start, tmp_path, cat):
+    models = tmp_path / "models"
+    shutil.copytree(MODELS, models, ignore=shutil.ignore_patterns(".done"))
+    (models / "efficientnet-lite0-fp32/1/model.onnx").unlink()
+    server = start(models=models, preload="true")
+    failure = server.event("model_failed")
+    assert failure["model"] == "efficientnet-lite0-fp32" and "model.onnx" in failure["detail"]
+    answer = server.predict(cat, params={"model": "efficientnet-lite0-fp32"})
+    assert answer.status_code == 500
+    # Where the server keeps its files is for its log.
+    assert str(tmp_path) not in answer.text and "model.onnx" not in answer.text
+    assert "model.onnx" in server.access(answer.headers["X-Request-Id"])["detail"]
 
 
 def test_the_time_for_a_request_runs_while_its_json_is_read(start, cat):

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import PHOTOS
+from imago_server import PHOTOS
 from PIL import Image, ImageOps
 from pictures import (EXIF_ORIENTATION, STORED, chunk, ihdr, load, png, png_with_chunk, save, webp_extended,
                       with_orientation)

@@ -3,7 +3,7 @@
 import http.client
 import socket
 
-from conftest import PATIENCE_S
+from imago_server import PATIENCE_S
 
 BOUNDARY = "tests-7f3a1b"
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from conftest import ENGINE, IMAGO, MODELS, PATIENCE_S, PHOTOS, environment
+from imago_server import ENGINE, IMAGO, MODELS, PATIENCE_S, PHOTOS, environment
 
 PHOTO_COUNT = 5
 

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ENGINE, IMAGO, MODELS, PATIENCE_S, PHOTOS, ROOT, SCENES, environment, sha256
+from imago_server import ENGINE, IMAGO, MODELS, PATIENCE_S, PHOTOS, ROOT, SCENES, environment, sha256
 from PIL import Image
 
 COMMANDS = re.findall(r"^COMMAND\((\w+),", (ROOT / "src/cli/commands.def").read_text(), re.M)

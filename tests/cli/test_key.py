@@ -11,7 +11,7 @@ import time
 
 import pytest
 from accounts import TOKEN, Accounts
-from conftest import IMAGO, PATIENCE_S, ROOT, environment
+from imago_server import IMAGO, PATIENCE_S, ROOT, environment
 
 SCOPES = ["predict", "read", "feedback", "admin"]
 NO_LIMITS = {"requests": 0, "window_s": 1, "burst": 0, "concurrent": 0, "bytes_per_day": 0, "images_per_day": 0}
