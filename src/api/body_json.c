@@ -106,8 +106,15 @@ static enum rc decode_all(struct exchange *exchange, const struct long_strings *
                           const json_t *pictures, struct work_request *work, struct error *err)
 {
     size_t text_size = 0;
-    for (size_t i = 0; i < work->image_count; i++)
-        text_size += long_strings_value(strings, picture_at(pictures, i)).size;
+    uint32_t long_count = 0;
+    for (size_t i = 0; i < work->image_count; i++) {
+        const json_t *picture = picture_at(pictures, i);
+        struct bytes text = long_strings_value(strings, picture);
+        long_count += text.data != (const uint8_t *)json_string_value(picture);
+        text_size += text.size;
+    }
+    if (long_count != strings->count)
+        return error_set(err, RC_INVALID, "a string other than a picture is far too long");
     /* Only a client that writes the names of long strings itself could mean one several times. */
     if (text_size > http_body(exchange->http).size)
         return error_set(err, RC_INVALID, "the pictures are larger than the body");

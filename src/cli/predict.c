@@ -90,8 +90,7 @@ static enum rc open_labelling(struct labelling *labelling, struct error *err)
     };
     if (rc == RC_OK)
         rc = predict_open(&predict, &labelling->predict, err);
-    struct work_config work = {.predict = labelling->predict,
-                               .repository = labelling->repository};
+    struct work_config work = {.predict = labelling->predict, .repository = labelling->repository};
     if (rc == RC_OK)
         rc = work_open(&work, &labelling->work, err);
     if (rc != RC_OK)

@@ -712,3 +712,10 @@ def test_a_read_only_disk(start, tmp_path, small_disk, small_photos):
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     answered += [server.answer(photo) for photo in small_photos[:6]]
     check_kept(server, answered)
+
+
+def test_a_long_string_beside_the_picture_is_refused(keep, cat):
+    """Long strings are taken out before the JSON is parsed; only a picture may be one."""
+    server = keep()
+    body = {"image": base64_of(cat), "metadata": {"text": "a" * 20_000}}
+    check_problem(server.request("POST", "/v1/predict", json=body), 400, "invalid")

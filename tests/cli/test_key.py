@@ -224,7 +224,7 @@ def test_a_tenant_is_made_once(accounts):
 def test_tenants_as_a_table(accounts):
     accounts.tenant("acme", "--requests=5", "--burst=9", "--suspended")
     text = on_terminal("tenant", "list", "--accounts", accounts.url)
-    assert re.search(r"^acme +suspended +\d{4}-\S+Z +- +5/s, burst 9$", text, re.M), text
+    assert re.search(r"^acme +suspended +\d{4}-\S+Z +5/s, burst 9$", text, re.M), text
     assert re.search(r"^acme +suspended", on_terminal("tenant", "list", "--accounts", accounts.url), re.M)
     shown = on_terminal("tenant", "show", "acme", "--accounts", accounts.url)
     assert re.search(r"^tenant +acme$", shown, re.M) and re.search(r"^limits +5/s, burst 9$", shown, re.M)
@@ -257,5 +257,5 @@ def test_help_shows_every_option(command):
     done = subprocess.run([IMAGO, command, "--help"], capture_output=True, text=True, env=environment())
     table = (ROOT / f"src/cli/{command}_options.def").read_text() + (ROOT / "src/cli/accounts_limits.def").read_text()
     names = re.findall(r'^OPTION\("[^"]*", (\w+),', table, re.M)
-    assert done.returncode == 0 and len(names) > 10
+    assert done.returncode == 0 and len(names) >= 8
     assert all(f"  --{name.replace('_', '-')}" in done.stdout for name in names)

@@ -25,15 +25,15 @@ static json_t *parse(const struct long_strings *strings)
 TEST(every_string_comes_back_whatever_its_length)
 {
     for (unsigned round = 0; round < 60; round++) {
-        char *one = letters(1000 + round, round);
+        char *one = letters(16350 + round, round);
         char *two = letters(round * 500, round + 1);
         char json[80000];
         (void)snprintf(json, sizeof(json), "{\"image\" : \"%s\",\"x\":[\"%s\",\"q\\\"\\\\\"]}", one,
                        two);
         struct long_strings strings;
         assert_int_equal(long_strings_cut(bytes_of(json), 4, &strings, NULL), RC_OK);
-        assert_int_equal(strings.count, (strlen(one) >= 1024) + (strlen(two) >= 1024));
-        assert_true(strings.text.size < 2200);
+        assert_int_equal(strings.count, (strlen(one) >= 16384) + (strlen(two) >= 16384));
+        assert_true(strings.text.size < 2 * 16384 + 100);
         json_t *root = parse(&strings);
         assert_non_null(root);
         json_t *list = json_object_get(root, "x");
@@ -53,9 +53,9 @@ TEST(every_string_comes_back_whatever_its_length)
 TEST(what_a_parser_must_see_is_left_to_it)
 {
     static const char *const special[] = {"\\/", "\n", "\t", "\\\""};
-    char *text = letters(3000, 1);
+    char *text = letters(10000, 1);
     for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
-        char json[8000];
+        char json[24000];
         (void)snprintf(json, sizeof(json), "[\"%s%s%s\"]", text, special[i], text);
         struct long_strings strings;
         assert_int_equal(long_strings_cut(bytes_of(json), 4, &strings, NULL), RC_OK);
@@ -68,8 +68,8 @@ TEST(what_a_parser_must_see_is_left_to_it)
 
 TEST(number_and_size_are_bounded)
 {
-    char *text = letters(1100, 1);
-    char json[8000];
+    char *text = letters(17000, 1);
+    char json[40000];
     struct long_strings strings;
     (void)snprintf(json, sizeof(json), "[\"%s\",\"%s\"]", text, text);
     assert_int_equal(long_strings_cut(bytes_of(json), 2, &strings, NULL), RC_OK);
@@ -85,10 +85,10 @@ TEST(number_and_size_are_bounded)
 
 TEST(a_cut_text_is_handed_on_to_the_parser)
 {
-    char *text = letters(1500, 3);
-    char json[2000];
+    char *text = letters(17000, 3);
+    char json[18000];
     int size = snprintf(json, sizeof(json), "{\"image\":\"%s\"}", text);
-    for (size_t end = 0; end < (size_t)size; end++) {
+    for (size_t end = 0; end < (size_t)size; end += 37) {
         struct long_strings strings;
         assert_int_equal(long_strings_cut((struct bytes){(uint8_t *)json, end}, 2, &strings, NULL),
                          RC_OK);
