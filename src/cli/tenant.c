@@ -171,7 +171,7 @@ int cli_tenant(int argc, char **argv)
     if (result == CONFIG_HELP || rest == 0) {
         config_done(&config);
         return cli_help("tenant create ID | list | show ID | set ID",
-                        "A tenant owns keys, predictions, pictures and a bill, and sees nobody "
+                        "A tenant owns keys, predictions, pictures and its usage, and sees nobody "
                         "else's. 'default' is built in.\nset changes what the options name and "
                         "leaves the rest; servers follow within 5 seconds.\nLimits are those of "
                         "each key that has none of its own.",
