@@ -172,7 +172,7 @@ int cli_tenant(int argc, char **argv)
         config_done(&config);
         return cli_help("tenant create ID | list | show ID | set ID",
                         "A tenant owns keys, predictions, pictures and its usage, and sees nobody "
-                        "else's. 'default' is built in.\nset changes what the options name and "
+                        "else's.\n'default' is built in.\nset changes what the options name and "
                         "leaves the rest; servers follow within 5 seconds.\nLimits are those of "
                         "each key that has none of its own.",
                         rows, row_count, false);
