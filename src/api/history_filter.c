@@ -95,9 +95,9 @@ static const struct {
     {"limit", set_limit},         {"cursor", set_cursor},
 };
 
-static enum rc set_member(struct history_filter *filter, struct bytes name, struct bytes value,
-                          struct error *err)
+static enum rc set_member(void *ctx, struct bytes name, struct bytes value, struct error *err)
 {
+    struct history_filter *filter = ctx;
     char text[TEXT_ROOM] = "";
     int shown = (int)(name.size < 40 ? name.size : 40);
     if (value.size >= sizeof(text) || (value.size > 0 && memchr(value.data, '\0', value.size)))
@@ -112,23 +112,6 @@ static enum rc set_member(struct history_filter *filter, struct bytes name, stru
                      "there is no filter '%.*s'; there are from, to, label, model, reference, "
                      "version, min_score, max_score, limit and cursor",
                      shown, (const char *)name.data);
-}
-
-static enum rc read_query(struct history_filter *filter, struct bytes rest, struct error *err)
-{
-    struct buf name = BUF_INIT(QUERY_SIZE_MAX);
-    struct buf value = BUF_INIT(QUERY_SIZE_MAX);
-    bool found = true;
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && found) {
-        rc = query_next(&rest, &name, &value, &found, err);
-        if (rc == RC_OK && found)
-            rc = set_member(filter, (struct bytes){name.data, name.size},
-                            (struct bytes){value.data, value.size}, err);
-    }
-    buf_done(&name);
-    buf_done(&value);
-    return rc;
 }
 
 static enum rc read_object(struct history_filter *filter, const json_t *root, struct error *err)
@@ -152,7 +135,7 @@ enum rc history_filter_read(struct history_filter *filter, struct bytes query, c
                             struct error *err)
 {
     *filter = (struct history_filter){.limit = HISTORY_LIMIT_DEFAULT};
-    enum rc rc = read_query(filter, query, err);
+    enum rc rc = query_each(query, QUERY_SIZE_MAX, set_member, filter, err);
     if (rc == RC_OK && root != NULL)
         rc = read_object(filter, root, err);
     const struct results_filter *results = &filter->results;

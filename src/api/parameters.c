@@ -127,22 +127,13 @@ enum rc parameter_set(struct predict_parameters *parameters, struct bytes name, 
                      (int)(name.size < 40 ? name.size : 40), (const char *)name.data);
 }
 
+static enum rc set_from_query(void *ctx, struct bytes name, struct bytes value, struct error *err)
+{
+    return parameter_set(ctx, name, value, err);
+}
+
 enum rc parameters_read_query(struct exchange *exchange, struct error *err)
 {
-    struct bytes rest = http_query(exchange->http);
-    struct buf name = BUF_INIT(QUERY_SIZE_MAX);
-    struct buf value = BUF_INIT(QUERY_SIZE_MAX);
-    bool found = true;
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && found) {
-        buf_clear(&name);
-        buf_clear(&value);
-        rc = query_next(&rest, &name, &value, &found, err);
-        if (rc == RC_OK && found)
-            rc = parameter_set(&exchange->parameters, (struct bytes){name.data, name.size},
-                               (struct bytes){value.data, value.size}, err);
-    }
-    buf_done(&name);
-    buf_done(&value);
-    return rc;
+    return query_each(http_query(exchange->http), QUERY_SIZE_MAX, set_from_query,
+                      &exchange->parameters, err);
 }

@@ -61,9 +61,9 @@ static enum rc read_group(struct bytes text, uint32_t *ret_group, struct error *
     return RC_OK;
 }
 
-static enum rc set_member(struct usage *usage, struct bytes name, struct bytes value,
-                          struct error *err)
+static enum rc set_member(void *ctx, struct bytes name, struct bytes value, struct error *err)
 {
+    struct usage *usage = ctx;
     if (bytes_equal(name, bytes_of("from"))) {
         usage->has_from = true;
         return day_read("from", value, &usage->from_day, err);
@@ -80,18 +80,7 @@ static enum rc set_member(struct usage *usage, struct bytes name, struct bytes v
 
 static enum rc read_query(struct usage *usage, struct bytes rest, struct error *err)
 {
-    struct buf name = BUF_INIT(QUERY_SIZE_MAX);
-    struct buf value = BUF_INIT(QUERY_SIZE_MAX);
-    bool found = true;
-    enum rc rc = RC_OK;
-    while (rc == RC_OK && found) {
-        rc = query_next(&rest, &name, &value, &found, err);
-        if (rc == RC_OK && found)
-            rc = set_member(usage, (struct bytes){name.data, name.size},
-                            (struct bytes){value.data, value.size}, err);
-    }
-    buf_done(&name);
-    buf_done(&value);
+    enum rc rc = query_each(rest, QUERY_SIZE_MAX, set_member, usage, err);
     if (rc != RC_OK)
         return rc;
     if (!usage->has_to)

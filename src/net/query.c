@@ -39,8 +39,8 @@ static enum rc decode(struct bytes text, bool plus_is_space, struct buf *into, s
     return RC_OK;
 }
 
-enum rc query_next(struct bytes *rest, struct buf *name, struct buf *value, bool *ret_found,
-                   struct error *err)
+/* Off the front of `*rest`; empty: nothing is left. */
+static struct bytes take_pair(struct bytes *rest)
 {
     struct bytes pair = {0};
     while (rest->size > 0 && pair.size == 0) { /* "a&&b" is a and b */
@@ -52,21 +52,38 @@ enum rc query_next(struct bytes *rest, struct buf *name, struct buf *value, bool
         rest->data += taken;
         rest->size -= taken;
     }
-    buf_clear(name);
-    buf_clear(value);
-    *ret_found = false;
-    if (pair.size == 0)
-        return RC_OK;
+    return pair;
+}
+
+static enum rc decode_pair(struct bytes pair, struct buf *name, struct buf *value,
+                           struct error *err)
+{
     struct bytes left = pair, right = {0};
     const uint8_t *equals = memchr(pair.data, '=', pair.size);
     if (equals != NULL) {
         left.size = (size_t)(equals - pair.data);
         right = (struct bytes){equals + 1, pair.size - left.size - 1};
     }
+    buf_clear(name);
+    buf_clear(value);
     enum rc rc = decode(left, true, name, err);
-    if (rc == RC_OK)
-        rc = decode(right, true, value, err);
-    *ret_found = rc == RC_OK;
+    return rc == RC_OK ? decode(right, true, value, err) : rc;
+}
+
+enum rc query_each(struct bytes query, size_t size_max, query_fn each, void *ctx, struct error *err)
+{
+    struct buf name = BUF_INIT(size_max);
+    struct buf value = BUF_INIT(size_max);
+    enum rc rc = RC_OK;
+    struct bytes pair;
+    while (rc == RC_OK && (pair = take_pair(&query)).size > 0) {
+        rc = decode_pair(pair, &name, &value, err);
+        if (rc == RC_OK)
+            rc = each(ctx, (struct bytes){name.data, name.size},
+                      (struct bytes){value.data, value.size}, err);
+    }
+    buf_done(&name);
+    buf_done(&value);
     return rc;
 }
 

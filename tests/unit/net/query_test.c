@@ -6,30 +6,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct got {
+    char text[512];
+};
+
+static enum rc note(void *ctx, struct bytes name, struct bytes value, struct error *err)
+{
+    struct got *got = ctx;
+    size_t at = strlen(got->text);
+    (void)err;
+    (void)snprintf(got->text + at, sizeof(got->text) - at, "%.*s=%.*s|", (int)name.size,
+                   (const char *)name.data, (int)value.size, (const char *)value.data);
+    return RC_OK;
+}
+
 /* "a=b|c=" of a query, or the failure's name. */
 static void expect_pairs(const char *query, const char *expected)
 {
-    struct bytes rest = bytes_of(query);
-    struct buf name = BUF_INIT(64), value = BUF_INIT(64);
-    char got[512] = "";
-    bool found = true;
-    while (found) {
-        struct error err = {0};
-        enum rc rc = query_next(&rest, &name, &value, &found, &err);
-        size_t at = strlen(got);
-        if (rc != RC_OK) {
-            assert_int_equal(err.rc, rc);
-            assert_false(found);
-            (void)snprintf(got + at, sizeof(got) - at, "%s", rc_name(rc));
-            break;
-        }
-        if (found)
-            (void)snprintf(got + at, sizeof(got) - at, "%.*s=%.*s|", (int)name.size,
-                           (const char *)name.data, (int)value.size, (const char *)value.data);
+    struct got got = {""};
+    struct error err = {0};
+    enum rc rc = query_each(bytes_of(query), 64, note, &got, &err);
+    if (rc != RC_OK) {
+        assert_int_equal(err.rc, rc);
+        strncat(got.text, rc_name(rc), sizeof(got.text) - strlen(got.text) - 1);
     }
-    assert_string_equal(got, expected);
-    buf_done(&name);
-    buf_done(&value);
+    assert_string_equal(got.text, expected);
 }
 
 TEST(pairs_come_in_order_and_decoded)
@@ -72,6 +73,38 @@ TEST(a_path_segment_keeps_its_plus)
     buf_done(&into);
 }
 
+struct raw {
+    const uint8_t *data;
+    size_t size;
+    int count;
+};
+
+static enum rc compare(void *ctx, struct bytes name, struct bytes value, struct error *err)
+{
+    struct raw *raw = ctx;
+    (void)err;
+    assert_true(bytes_equal(name, bytes_of("k")));
+    assert_true(bytes_equal(value, (struct bytes){raw->data, raw->size}));
+    raw->count++;
+    return RC_OK;
+}
+
+static enum rc refuse(void *ctx, struct bytes name, struct bytes value, struct error *err)
+{
+    (void)name;
+    (void)value;
+    (void)err;
+    ++*(int *)ctx;
+    return RC_NOT_FOUND;
+}
+
+TEST(a_refusal_ends_the_reading)
+{
+    int count = 0;
+    assert_int_equal(query_each(bytes_of("a=b&c=%"), 64, refuse, &count, NULL), RC_NOT_FOUND);
+    assert_int_equal(count, 1);
+}
+
 /* What is percent-encoded in full comes back as it was. */
 TEST(encoded_random_bytes_come_back)
 {
@@ -85,14 +118,9 @@ TEST(encoded_random_bytes_come_back)
             raw[i] = (uint8_t)(1 + rand() % 255);
             at += (size_t)snprintf(query + at, sizeof(query) - at, "%%%02X", raw[i]);
         }
-        struct bytes rest = bytes_of(query);
-        struct buf name = BUF_INIT(64), value = BUF_INIT(64);
-        bool found;
-        assert_int_equal(query_next(&rest, &name, &value, &found, NULL), RC_OK);
-        assert_true(found && rest.size == 0 && value.size == size);
-        assert_true(size == 0 || memcmp(value.data, raw, size) == 0);
-        buf_done(&name);
-        buf_done(&value);
+        struct raw expected = {raw, size, 0};
+        assert_int_equal(query_each(bytes_of(query), 64, compare, &expected, NULL), RC_OK);
+        assert_int_equal(expected.count, 1);
     }
 }
 
