@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * account.h - who may use the server: tenants, and the price plans that they are on.
  *
- * The handle is one for all of the module: keys and authentication are in key.h, reservations and
- * budgets in quota.h. Apart from it, without storage: limits.h (rates), jwt.h (tokens), plan.h
- * (money). It keeps no ledger (results does) and starts no thread: account_maintain() is for the
- * caller's background thread.
+ * The handle is one for all of the module: keys and authentication are in key.h, secrets of
+ * webhooks in webhook_secret.h, reservations and budgets in quota.h. Apart from it, without
+ * storage: limits.h (rates), jwt.h (tokens), plan.h (money). It keeps no ledger (results does) and
+ * starts no thread: account_maintain() is for the caller's background thread.
  *
  * What every driver promises:
  * - Each call is one atomic change, durable when it returns, except where the header of the call

@@ -7,6 +7,7 @@
 #define ACCOUNT_DRIVER_H
 #include "account/identity_cache.h"
 #include "account/quota.h"
+#include "account/webhook_secret.h"
 
 #include <pthread.h>
 
@@ -114,6 +115,17 @@ struct account_ops {
     enum rc (*alerts_mark)(struct account *account, const char *tenant, uint32_t month,
                            const uint8_t percents[], uint32_t count, bool fresh[],
                            struct error *err);
+
+    /* As stored, whatever the time. NOT_FOUND: no such tenant. */
+    enum rc (*webhook_secret_get)(struct account *account, const char *tenant,
+                                  struct account_webhook_secret *ret_secret, bool *ret_found,
+                                  struct error *err);
+    /* Without `rotate` one that is there stays. The one before is kept if old_until_ms > 0. Gives
+     * what is stored then. */
+    enum rc (*webhook_secret_put)(struct account *account, const char *tenant,
+                                  const uint8_t fresh[WEBHOOK_SECRET_SIZE], bool rotate,
+                                  uint64_t old_until_ms, uint64_t now_ms,
+                                  struct account_webhook_secret *ret_secret, struct error *err);
 };
 
 /* Every driver's struct starts with this; account.c fills it after `open`. */

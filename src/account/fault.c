@@ -215,6 +215,22 @@ static enum rc fault_alerts_mark(struct account *account, const char *tenant, ui
     FORWARD(alerts_mark, tenant, month, percents, count, fresh, err);
 }
 
+static enum rc fault_webhook_secret_get(struct account *account, const char *tenant,
+                                        struct account_webhook_secret *ret_secret, bool *ret_found,
+                                        struct error *err)
+{
+    FORWARD(webhook_secret_get, tenant, ret_secret, ret_found, err);
+}
+
+static enum rc fault_webhook_secret_put(struct account *account, const char *tenant,
+                                        const uint8_t fresh[WEBHOOK_SECRET_SIZE], bool rotate,
+                                        uint64_t old_until_ms, uint64_t now_ms,
+                                        struct account_webhook_secret *ret_secret,
+                                        struct error *err)
+{
+    FORWARD(webhook_secret_put, tenant, fresh, rotate, old_until_ms, now_ms, ret_secret, err);
+}
+
 const struct account_ops account_fault = {
     .scheme = "fault:",
     .free = fault_free,
@@ -243,4 +259,6 @@ const struct account_ops account_fault = {
     .quota_month = fault_quota_month,
     .quota_correct = fault_quota_correct,
     .alerts_mark = fault_alerts_mark,
+    .webhook_secret_get = fault_webhook_secret_get,
+    .webhook_secret_put = fault_webhook_secret_put,
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * sqlite.c - the SQLite driver: opening, tenants, plans, and the table of its functions.
- *   sqlite_key.c    keys
- *   sqlite_quota.c  reservations, counts, alerts */
+ *   sqlite_key.c      keys
+ *   sqlite_quota.c    reservations, counts, alerts
+ *   sqlite_webhook.c  secrets of webhooks */
 #include "account/sqlite.h"
 #include "account/sqlite_schema.h"
 
@@ -331,4 +332,6 @@ const struct account_ops account_sqlite = {
     .quota_month = sqlite_quota_month,
     .quota_correct = sqlite_quota_correct,
     .alerts_mark = sqlite_alerts_mark,
+    .webhook_secret_get = sqlite_webhook_secret_get,
+    .webhook_secret_put = sqlite_webhook_secret_put,
 };

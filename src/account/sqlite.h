@@ -66,4 +66,12 @@ enum rc sqlite_quota_correct(struct account *account, const char *tenant, uint32
 enum rc sqlite_alerts_mark(struct account *account, const char *tenant, uint32_t month,
                            const uint8_t percents[], uint32_t count, bool fresh[],
                            struct error *err);
+
+enum rc sqlite_webhook_secret_get(struct account *account, const char *tenant,
+                                  struct account_webhook_secret *ret_secret, bool *ret_found,
+                                  struct error *err);
+enum rc sqlite_webhook_secret_put(struct account *account, const char *tenant,
+                                  const uint8_t fresh[WEBHOOK_SECRET_SIZE], bool rotate,
+                                  uint64_t old_until_ms, uint64_t now_ms,
+                                  struct account_webhook_secret *ret_secret, struct error *err);
 #endif

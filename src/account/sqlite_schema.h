@@ -55,5 +55,9 @@ static const char *const account_migrations[] = {
     "CREATE TABLE account_alert("
     " tenant TEXT NOT NULL, month INTEGER NOT NULL, percent INTEGER NOT NULL,"
     " PRIMARY KEY(tenant, month, percent)) WITHOUT ROWID;",
+
+    "CREATE TABLE account_webhook("
+    " tenant TEXT PRIMARY KEY, secret BLOB NOT NULL, created_ms INTEGER NOT NULL,"
+    " old_secret BLOB, old_until_ms INTEGER NOT NULL) WITHOUT ROWID;",
 };
 #endif
