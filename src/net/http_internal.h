@@ -187,6 +187,7 @@ struct loop {
     bool listens;             /* the shared listening socket is in this epoll */
     bool is_draining;         /* this loop has seen the server's `draining` */
     uint64_t drain_end_ns;    /* idle connections are closed then */
+    uint64_t listen_close_ns; /* draining, and the last one to listen: close then; 0: not */
     uint64_t listen_again_ns; /* out of descriptors: try again then; 0: not waiting */
     uint64_t now_ns;
     struct deadline_list deadlines[DEADLINE_CLASS_COUNT];
@@ -210,7 +211,7 @@ struct http_server {
     uint32_t refusal_max; /* connections over connection_max that still get an answer */
     atomic_size_t body_memory_used;
     atomic_uint connection_count;
-    atomic_uint listening_count; /* loops that still listen */
+    atomic_uint listening_count; /* loops that still listen, and one for the open socket */
     atomic_bool is_draining;
     atomic_bool is_stopping;
     atomic_uint linger_ms; /* written before is_draining */
@@ -226,7 +227,7 @@ NODISCARD enum rc server_open_detached(const struct http_config *config,
 /* Counts a connection in. False: not even a refusal is affordable. */
 bool server_connection_opened(struct http_server *server, bool *ret_refuse);
 void server_connection_closed(struct http_server *server);
-/* One loop less listens; true for the last one, which empties the backlog and closes the socket. */
+/* One loop less listens; true for the last one, which empties the backlog, then closes. */
 bool server_listening_ended(struct http_server *server);
 void server_listening_closed(struct http_server *server);
 

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #define EVENT_COUNT      64
 #define ACCEPT_COUNT_MAX 16 /* in one round, so that other loops get their share */
 #define LISTEN_AGAIN_NS  (200 * NS_PER_MS)
+#define HANDSHAKE_NS     (100 * NS_PER_MS) /* what has begun is complete by then */
 #define SOCKET_EVENTS    ((uint32_t)EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 /* --- mailbox: many write, the loop takes all --------------------------------------------- */
@@ -93,6 +95,8 @@ static void expire(struct loop *loop)
 static int nearest_ms(const struct loop *loop)
 {
     uint64_t nearest_ns = loop->listen_again_ns != 0 ? loop->listen_again_ns : UINT64_MAX;
+    if (loop->listen_close_ns != 0 && loop->listen_close_ns < nearest_ns)
+        nearest_ns = loop->listen_close_ns;
     for (int kind = 0; kind < DEADLINE_CLASS_COUNT; kind++) {
         const struct connection *first = loop->deadlines[kind].first;
         if (first != NULL && first->deadline_ns < nearest_ns)
@@ -274,6 +278,30 @@ static void accept_some(struct loop *loop, uint32_t count_max)
     }
 }
 
+/* From now on nobody begins a connection: the kernel would reset one that comes between the last
+ * accept and the close. Such a client asks again within a second, wherever it is sent then. */
+static void listen_deafen(int fd)
+{
+    const uint32_t flags_at = 13, syn = 0x02; /* in the TCP header */
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, syn, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+    (void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+/* Whoever waits in the backlog has been promised an answer by the kernel's handshake. */
+static void listen_close(struct loop *loop)
+{
+    loop->listen_close_ns = 0;
+    accept_some(loop, UINT32_MAX);
+    loop->listen_again_ns = 0;
+    server_listening_closed(loop->server);
+}
+
 static void drain_start(struct loop *loop)
 {
     struct http_server *server = loop->server;
@@ -288,10 +316,8 @@ static void drain_start(struct loop *loop)
     listen_pause(loop);
     if (!server_listening_ended(server))
         return;
-    /* Whoever waits in the backlog has been promised an answer by the kernel's handshake. */
-    accept_some(loop, UINT32_MAX);
-    loop->listen_again_ns = 0;
-    server_listening_closed(server);
+    listen_deafen(server->listen_fd);
+    loop->listen_close_ns = loop->now_ns + HANDSHAKE_NS;
 }
 
 /* --- the loop ----------------------------------------------------------------------------- */
@@ -340,6 +366,8 @@ void loop_step(struct loop *loop, bool may_wait)
     take_mail(loop);
     if (!loop->is_draining && atomic_load(&loop->server->is_draining))
         drain_start(loop);
+    if (loop->listen_close_ns != 0 && loop->listen_close_ns <= loop->now_ns)
+        listen_close(loop);
     if (loop->listen_again_ns != 0 && loop->listen_again_ns <= loop->now_ns) {
         loop->listen_again_ns = 0;
         if (loop_listen(loop, NULL) != RC_OK)

@@ -163,7 +163,7 @@ enum rc http_server_open(const struct http_config *config, struct http_server **
     if (rc != RC_OK)
         return rc;
     rc = open_socket(server, err);
-    atomic_store(&server->listening_count, server->loop_count);
+    atomic_store(&server->listening_count, server->loop_count + 1);
     for (uint32_t i = 0; i < server->loop_count && rc == RC_OK; i++)
         rc = loop_listen(server->loops[i], err);
     if (rc == RC_OK) {
@@ -218,13 +218,14 @@ void server_connection_closed(struct http_server *server)
 
 bool server_listening_ended(struct http_server *server)
 {
-    return atomic_fetch_sub(&server->listening_count, 1) == 1;
+    return atomic_fetch_sub(&server->listening_count, 1) == 2;
 }
 
 void server_listening_closed(struct http_server *server)
 {
     (void)close(server->listen_fd);
     server->listen_fd = -1;
+    atomic_store(&server->listening_count, 0);
     tell_if_empty(server);
 }
 

@@ -242,7 +242,7 @@ def test_drain_finishes_what_is_under_way(start):
     working.send("GET /hold HTTP/1.1\r\n" + H + "\r\n")
     uploading.send("POST /release HTTP/1.1\r\n" + H + "Content-Length: 5\r\n\r\nhel")
     server.wait_for(lambda s: s["delivered"] - s["finished"] >= 2)
-    server.tell("drain 1000")
+    server.tell("drain 10000")
     while True:  # until it has stopped listening
         try:
             probe = server.client()
