@@ -149,6 +149,9 @@ static enum rc tenant_check(struct account *account, const struct account_tenant
         if (i > 0 && percent != 0 && tenant->alert_percents[i - 1] == 0)
             return error_set(err, RC_INVALID, "alert percentages are 1 to 255");
     }
+    if (strnlen(tenant->alert_webhook, ACCOUNT_URL_SIZE) == ACCOUNT_URL_SIZE)
+        return error_set(err, RC_INVALID, "the alerts' webhook is at most %d bytes",
+                         ACCOUNT_URL_SIZE - 1);
     if ((tenant->plan[0] == '\0') != (tenant->plan_version == 0))
         return error_set(err, RC_INVALID, "a plan needs name and version, no plan neither");
     enum rc rc = limits_rule_check(&tenant->rule, err);
@@ -196,14 +199,14 @@ enum rc account_tenant_get(struct account *account, const char *id,
 }
 
 enum rc account_tenant_set(struct account *account, const struct account_tenant *tenant,
-                           struct error *err)
+                           uint64_t now_ms, struct error *err)
 {
     assert(account != NULL && tenant != NULL);
     enum rc rc = tenant_check(account, tenant, err);
     if (rc != RC_OK)
         return rc;
     bool stale = false;
-    rc = account->ops->tenant_set(account, tenant, &stale, err);
+    rc = account->ops->tenant_set(account, tenant, now_ms, &stale, err);
     identity_cache_drop_all(account->cache);
     if (rc == RC_OK && stale)
         rc = error_set(err, RC_INVALID,
@@ -343,6 +346,19 @@ enum rc account_plan_list(struct account *account, const char *after_name, uint3
     if (rc == RC_OK)
         rc = account->ops->plan_list(account, after_name, after_version, into, count_max, ret_count,
                                      err);
+    return rc;
+}
+
+enum rc account_tenure_list(struct account *account, const char *tenant, uint64_t from_ms,
+                            struct account_tenure *into, uint32_t count_max, uint32_t *ret_count,
+                            struct error *err)
+{
+    assert(account != NULL && tenant != NULL && into != NULL && ret_count != NULL);
+    enum rc rc = check_page(count_max, err);
+    if (rc == RC_OK)
+        rc = account_name_check("tenant", tenant, ACCOUNT_TENANT_SIZE, err);
+    if (rc == RC_OK)
+        rc = account->ops->tenure_list(account, tenant, from_ms, into, count_max, ret_count, err);
     return rc;
 }
 

@@ -33,6 +33,7 @@
 #define ACCOUNT_ALERT_MAX      8u
 #define ACCOUNT_CACHE_MS_MAX   5000u
 #define ACCOUNT_DAYS_MAX       36500u
+#define ACCOUNT_URL_SIZE       512
 
 struct account;
 struct jwt;
@@ -82,6 +83,7 @@ struct account_tenant {
     uint64_t budget_micro;                     /* of a month; 0: none */
     uint64_t hard_cap_micro;                   /* of a month's usage; 0: none */
     uint8_t alert_percents[ACCOUNT_ALERT_MAX]; /* of the budget, ascending; 0s at the end */
+    char alert_webhook[ACCOUNT_URL_SIZE];      /* told of them; "": nobody. The caller checks it. */
     struct limits_rule rule; /* of keys that have none of their own, and of tokens */
 };
 /* INVALID: a field out of range, no such plan, or the id is taken. */
@@ -93,7 +95,7 @@ NODISCARD enum rc account_tenant_get(struct account *account, const char *id,
 /* Replaces all but id and created_ms. INVALID as above, or if `revision` is no longer the stored
  * one: get it, change it, set it; else begin again. */
 NODISCARD enum rc account_tenant_set(struct account *account, const struct account_tenant *tenant,
-                                     struct error *err);
+                                     uint64_t now_ms, struct error *err);
 /* By id, those after `after` ("": from the first); fewer than `count_max` (<= ACCOUNT_LIST_MAX) is
  * the end. */
 NODISCARD enum rc account_tenant_list(struct account *account, const char *after,
@@ -123,6 +125,17 @@ struct account_ledger {
                     uint64_t *ret_committed_ms, struct error *err);
     void *ctx;
 };
+/* When which plan became a tenant's: one row for each change, its creation among them. */
+struct account_tenure {
+    uint64_t since_ms;
+    char plan[PLAN_NAME_SIZE]; /* "" and 0: from then on it had none */
+    uint32_t plan_version;
+};
+/* By time, those of `from_ms` and later; fewer than `count_max` is the end. */
+NODISCARD enum rc account_tenure_list(struct account *account, const char *tenant, uint64_t from_ms,
+                                      struct account_tenure *into, uint32_t count_max,
+                                      uint32_t *ret_count, struct error *err);
+
 /* Now and then (every second or so), from one thread: writes when keys were last used (each once a
  * minute at most), settles what has run out as the ledger says, forgets what is old. `ledger` may
  * be NULL: what ran out goes back. Bounded work: *ret_more if there is more to do at once. */

@@ -56,9 +56,13 @@ struct account_ops {
                              bool *ret_taken, struct error *err);
     enum rc (*tenant_get)(struct account *account, const char *id,
                           struct account_tenant *ret_tenant, struct error *err);
-    /* Where the stored revision is tenant->revision; stores one more. */
+    /* Where the stored revision is tenant->revision; stores one more, and a row of its tenure if
+     * the plan is another. */
     enum rc (*tenant_set)(struct account *account, const struct account_tenant *tenant,
-                          bool *ret_stale, struct error *err);
+                          uint64_t now_ms, bool *ret_stale, struct error *err);
+    enum rc (*tenure_list)(struct account *account, const char *tenant, uint64_t from_ms,
+                           struct account_tenure *into, uint32_t count_max, uint32_t *ret_count,
+                           struct error *err);
     enum rc (*tenant_list)(struct account *account, const char *after, struct account_tenant *into,
                            uint32_t count_max, uint32_t *ret_count, struct error *err);
 

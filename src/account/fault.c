@@ -88,9 +88,16 @@ static enum rc fault_tenant_get(struct account *account, const char *id,
 }
 
 static enum rc fault_tenant_set(struct account *account, const struct account_tenant *tenant,
-                                bool *ret_stale, struct error *err)
+                                uint64_t now_ms, bool *ret_stale, struct error *err)
 {
-    FORWARD(tenant_set, tenant, ret_stale, err);
+    FORWARD(tenant_set, tenant, now_ms, ret_stale, err);
+}
+
+static enum rc fault_tenure_list(struct account *account, const char *tenant, uint64_t from_ms,
+                                 struct account_tenure *into, uint32_t count_max,
+                                 uint32_t *ret_count, struct error *err)
+{
+    FORWARD(tenure_list, tenant, from_ms, into, count_max, ret_count, err);
 }
 
 static enum rc fault_tenant_list(struct account *account, const char *after,
@@ -240,6 +247,7 @@ const struct account_ops account_fault = {
     .tenant_create = fault_tenant_create,
     .tenant_get = fault_tenant_get,
     .tenant_set = fault_tenant_set,
+    .tenure_list = fault_tenure_list,
     .tenant_list = fault_tenant_list,
     .plan_put = fault_plan_put,
     .plan_get = fault_plan_get,

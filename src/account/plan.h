@@ -55,6 +55,8 @@ NODISCARD enum rc plan_parse(struct bytes json, struct plan *ret_plan, struct er
 NODISCARD enum rc plan_check(const struct plan *plan, struct error *err);
 /* The same JSON, with every key. */
 NODISCARD enum rc plan_write(const struct plan *plan, struct buf *into);
+/* False: nothing costs anything under it, and its currency says nothing. */
+bool plan_costs(const struct plan *plan);
 
 /* Images of one model, used while `plans[plan]` was the tenant's. */
 struct quantity {
@@ -102,21 +104,45 @@ NODISCARD enum rc statement_usage(const struct plan *const plans[], uint32_t pla
                                   uint64_t *ret_micro, struct error *err);
 void statement_done(struct statement *statement); /* all zero is fine */
 
+/* What each piece of a month's usage adds to the statement's usage, piece by piece. Images under an
+ * earlier plan are counted before those under a later one, whenever they came; within a plan, in
+ * the order of the calls. So no piece costs less than nothing, and all pieces of a month add up to
+ * statement_usage() exactly. */
+struct meter {
+    const struct plan *const *plans; /* borrowed */
+    uint32_t plan_count;
+    uint64_t positions[STATEMENT_PLAN_MAX][PLAN_PRICE_MAX]; /* images counted so far */
+};
+/* `quantities` are all of the month, summed as finely or coarsely as one likes. Errors as
+ * statement_usage(). */
+NODISCARD enum rc meter_start(struct meter *meter, const struct plan *const plans[],
+                              uint32_t plan_count, const struct quantity quantities[],
+                              uint32_t quantity_count, struct error *err);
+/* The cost of `quantity`; the time it takes does not depend on what came before. */
+NODISCARD enum rc meter_add(struct meter *meter, const struct quantity *quantity,
+                            uint64_t *ret_micro, struct error *err);
+
 struct statement_head {
     const char *tenant;
     const char *month; /* "2026-11" */
+    bool complete;     /* the month is over */
 };
 #define STATEMENT_SIZE_MAX (8u << 20) /* a large enough cap for `into` */
-/* A table for people; RFC 4180 with a header row; one JSON object (amounts as integers of
- * micro-units and as decimal text). Errors: TOO_LARGE (the cap of `into`), NO_MEMORY. */
-NODISCARD enum rc statement_text(const struct statement *statement,
+/* The statements of a month, one for each currency: a table for people; RFC 4180 with a header row;
+ * one JSON object (amounts as integers of micro-units and as decimal text). Errors: TOO_LARGE (the
+ * cap of `into`), NO_MEMORY. */
+typedef enum rc (*statement_print_fn)(const struct statement statements[], uint32_t count,
+                                      const struct statement_head *head, struct buf *into);
+NODISCARD enum rc statement_text(const struct statement statements[], uint32_t count,
                                  const struct statement_head *head, struct buf *into);
-NODISCARD enum rc statement_csv(const struct statement *statement,
+NODISCARD enum rc statement_csv(const struct statement statements[], uint32_t count,
                                 const struct statement_head *head, struct buf *into);
-NODISCARD enum rc statement_json(const struct statement *statement,
+NODISCARD enum rc statement_json(const struct statement statements[], uint32_t count,
                                  const struct statement_head *head, struct buf *into);
 
 #define MONEY_TEXT_SIZE 32
 /* Exact: "12.50", "0.000125"; two decimals at least, six at most. */
 void money_text(uint64_t micro, char into[MONEY_TEXT_SIZE]);
+/* "12", "12.5", "0.000125": six decimals at most, no sign. INVALID otherwise, or over MICRO_MAX. */
+NODISCARD enum rc money_parse(const char *text, uint64_t *ret_micro);
 #endif

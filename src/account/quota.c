@@ -127,8 +127,7 @@ static enum rc month_usage(struct account *account, const struct quota_facts *fa
         const struct plan *plan = NULL;
         uint32_t index = 0;
         rc = plan_kept_get(account, row->plan, row->plan_version, &plan, err);
-        if (rc != RC_OK ||
-            (plan->price_count > 0 && strcmp(plan->currency, current->currency) != 0))
+        if (rc != RC_OK || (plan_costs(plan) && strcmp(plan->currency, current->currency) != 0))
             continue;
         rc = month_plan(account, month, row->plan, row->plan_version, &index, err);
         month->quantities[month->quantity_count++] = (struct quantity){

@@ -108,7 +108,8 @@ void account_tenant_read(struct sqlite_stmt *stmt, int first, struct account_ten
     struct bytes percents = sqlite_column_blob(stmt, first + 10);
     if (percents.size == ACCOUNT_ALERT_MAX)
         memcpy(tenant.alert_percents, percents.data, ACCOUNT_ALERT_MAX);
-    (void)account_rule_read(stmt, first + 11, &tenant.rule);
+    account_column_copy(stmt, first + 11, tenant.alert_webhook, sizeof(tenant.alert_webhook));
+    (void)account_rule_read(stmt, first + 12, &tenant.rule);
     *ret_tenant = tenant;
 }
 
@@ -126,6 +127,18 @@ static void tenant_bind(struct sqlite_stmt *stmt, const struct account_tenant *t
     sqlite_bind_u64(stmt, 10, tenant->hard_cap_micro);
     sqlite_bind_blob(stmt, 11, (struct bytes){tenant->alert_percents, ACCOUNT_ALERT_MAX});
     (void)account_rule_bind(stmt, 12, &tenant->rule);
+    sqlite_bind_text(stmt, 18, bytes_of(tenant->alert_webhook));
+}
+
+static enum rc tenure_add(struct sqlite_conn *conn, const struct account_tenant *tenant,
+                          uint64_t now_ms, struct error *err)
+{
+    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_TENURE_ADD);
+    sqlite_bind_text(stmt, 1, bytes_of(tenant->id));
+    sqlite_bind_u64(stmt, 2, now_ms);
+    sqlite_bind_text(stmt, 3, bytes_of(tenant->plan));
+    sqlite_bind_u64(stmt, 4, tenant->plan_version);
+    return sqlite_run(stmt, err);
 }
 
 static enum rc ever(struct account *account, bool *ret_ever, struct error *err)
@@ -179,6 +192,8 @@ static enum rc tenant_create(struct account *account, const struct account_tenan
     tenant_bind(stmt, tenant);
     rc = sqlite_run(stmt, err);
     bool taken = rc == RC_OK && sqlite_changed(conn) == 0;
+    if (rc == RC_OK && !taken)
+        rc = tenure_add(conn, tenant, tenant->created_ms, err);
     rc = sqlite_end(conn, rc, err);
     if (rc == RC_OK)
         *ret_taken = taken;
@@ -198,7 +213,7 @@ static enum rc tenant_get(struct account *account, const char *id,
 }
 
 static enum rc tenant_set(struct account *account, const struct account_tenant *tenant,
-                          bool *ret_stale, struct error *err)
+                          uint64_t now_ms, bool *ret_stale, struct error *err)
 {
     struct sqlite_conn *conn = NULL;
     enum rc rc = sqlite_write(account_db_of(account), DURABLE, &conn, err);
@@ -211,9 +226,37 @@ static enum rc tenant_set(struct account *account, const struct account_tenant *
     struct account_tenant stored;
     if (stale)
         rc = account_tenant_find(conn, tenant->id, &stored, err);
+    else if (rc == RC_OK)
+        rc = tenure_add(conn, tenant, now_ms, err);
     rc = sqlite_end(conn, rc, err);
     if (rc == RC_OK)
         *ret_stale = stale;
+    return rc;
+}
+
+static enum rc tenure_list(struct account *account, const char *tenant, uint64_t from_ms,
+                           struct account_tenure *into, uint32_t count_max, uint32_t *ret_count,
+                           struct error *err)
+{
+    struct sqlite_conn *conn = NULL;
+    enum rc rc = sqlite_read(account_db_of(account), &conn, err);
+    if (rc != RC_OK)
+        return rc;
+    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_TENURE_LIST);
+    sqlite_bind_text(stmt, 1, bytes_of(tenant));
+    sqlite_bind_u64(stmt, 2, from_ms);
+    sqlite_bind_u64(stmt, 3, count_max);
+    uint32_t count = 0;
+    bool row = false;
+    while ((rc = sqlite_step(stmt, &row, err)) == RC_OK && row && count < count_max) {
+        into[count].since_ms = sqlite_column_u64(stmt, 0);
+        account_column_copy(stmt, 1, into[count].plan, sizeof(into[count].plan));
+        into[count].plan_version = column_u32(stmt, 2);
+        count++;
+    }
+    sqlite_read_end(conn);
+    if (rc == RC_OK)
+        *ret_count = count;
     return rc;
 }
 
@@ -313,6 +356,7 @@ const struct account_ops account_sqlite = {
     .tenant_create = tenant_create,
     .tenant_get = tenant_get,
     .tenant_set = tenant_set,
+    .tenure_list = tenure_list,
     .tenant_list = tenant_list,
     .plan_put = plan_put,
     .plan_get = plan_get,

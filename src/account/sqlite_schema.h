@@ -59,5 +59,10 @@ static const char *const account_migrations[] = {
     "CREATE TABLE account_webhook("
     " tenant TEXT PRIMARY KEY, secret BLOB NOT NULL, created_ms INTEGER NOT NULL,"
     " old_secret BLOB, old_until_ms INTEGER NOT NULL) WITHOUT ROWID;",
+    "ALTER TABLE account_tenant ADD COLUMN alert_webhook TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE account_tenure("
+    " tenant TEXT NOT NULL, since_ms INTEGER NOT NULL, plan TEXT NOT NULL,"
+    " plan_version INTEGER NOT NULL, PRIMARY KEY(tenant, since_ms)) WITHOUT ROWID;"
+    "INSERT INTO account_tenure SELECT id, created_ms, plan, plan_version FROM account_tenant;",
 };
 #endif

@@ -180,8 +180,7 @@ static enum rc list_unpriced(struct sum *sum, uint32_t plan_index, struct error 
     return RC_OK;
 }
 
-/* What costs nothing has no currency that could be mixed up. */
-static bool costs(const struct plan *plan)
+bool plan_costs(const struct plan *plan)
 {
     return plan->price_count > 0 || plan->minimum_micro > 0;
 }
@@ -189,11 +188,12 @@ static bool costs(const struct plan *plan)
 static const struct plan *currency_of(const struct plan *const plans[], uint32_t plan_count)
 {
     for (uint32_t i = plan_count; i > 0; i--)
-        if (costs(plans[i - 1]))
+        if (plan_costs(plans[i - 1]))
             return plans[i - 1];
     return plans[plan_count - 1];
 }
 
+/* What costs nothing has no currency that could be mixed up. */
 static enum rc check(const struct sum *sum, struct error *err)
 {
     if (sum->plan_count == 0 || sum->plan_count > STATEMENT_PLAN_MAX ||
@@ -204,7 +204,7 @@ static enum rc check(const struct sum *sum, struct error *err)
     const struct plan *money = currency_of(sum->plans, sum->plan_count);
     for (uint32_t i = 0; i < sum->plan_count; i++) {
         const struct plan *plan = sum->plans[i];
-        if (costs(plan) && strcmp(plan->currency, money->currency) != 0)
+        if (plan_costs(plan) && strcmp(plan->currency, money->currency) != 0)
             return error_set(err, RC_INVALID,
                              "plan %s %u is in %s, plan %s %u in %s: a month has one currency",
                              plan->name, plan->version, plan->currency, money->name, money->version,
@@ -277,4 +277,47 @@ void statement_done(struct statement *statement)
 {
     free(statement->lines);
     *statement = (struct statement){0};
+}
+
+/* Where each row of each plan's prices begins: behind what was used under the plans before. */
+static enum rc meter_place(struct meter *meter, const struct quantity *quantity, struct error *err)
+{
+    enum rc rc = RC_OK;
+    for (uint32_t i = quantity->plan + 1; rc == RC_OK && i < meter->plan_count; i++) {
+        uint32_t row = price_of(meter->plans[i], quantity->model);
+        if (row != NO_PRICE)
+            rc = add(&meter->positions[i][row], quantity->image_count, err);
+    }
+    return rc;
+}
+
+enum rc meter_start(struct meter *meter, const struct plan *const plans[], uint32_t plan_count,
+                    const struct quantity quantities[], uint32_t quantity_count, struct error *err)
+{
+    assert(meter != NULL);
+    struct sum sum = {plans, plan_count, quantities, quantity_count, NULL, 0, 0};
+    *meter = (struct meter){.plans = plans, .plan_count = plan_count};
+    enum rc rc = check(&sum, err);
+    for (uint32_t i = 0; rc == RC_OK && i < quantity_count; i++)
+        rc = meter_place(meter, &quantities[i], err);
+    return rc;
+}
+
+enum rc meter_add(struct meter *meter, const struct quantity *quantity, uint64_t *ret_micro,
+                  struct error *err)
+{
+    assert(ret_micro != NULL && quantity->plan < meter->plan_count);
+    const struct plan *plan = meter->plans[quantity->plan];
+    struct sum sum = {0};
+    uint32_t row = price_of(plan, quantity->model);
+    enum rc rc = RC_OK;
+    if (row != NO_PRICE) {
+        uint64_t *position = &meter->positions[quantity->plan][row];
+        rc = charge_row(&sum, plan, &plan->prices[row], *position, quantity->image_count, err);
+        if (rc == RC_OK)
+            *position += quantity->image_count;
+    }
+    if (rc == RC_OK)
+        *ret_micro = sum.usage_micro;
+    return rc;
 }

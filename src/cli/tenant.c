@@ -128,7 +128,7 @@ static enum rc set(const struct command *command, struct error *err)
     enum rc rc = account_tenant_get(command->account, command->id, &tenant, err);
     if (rc == RC_OK)
         rc = apply(command, &tenant, err);
-    return rc == RC_OK ? account_tenant_set(command->account, &tenant, err) : rc;
+    return rc == RC_OK ? account_tenant_set(command->account, &tenant, command->now_ms, err) : rc;
 }
 
 static const struct {

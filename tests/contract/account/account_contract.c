@@ -45,6 +45,7 @@ TEST(a_tenant_is_kept_with_all_that_was_set)
                                     .budget_micro = 5000000,
                                     .hard_cap_micro = MICRO_MAX,
                                     .alert_percents = {50, 80, 100},
+                                    .alert_webhook = "https://a.example/alerts",
                                     .rule = {.requests = 10,
                                              .window_s = 2,
                                              .burst = 20,
@@ -101,7 +102,7 @@ TEST(a_taken_id_and_fields_out_of_range_are_refused)
         assert_int_equal(account_tenant_create(account, &bad[i], NOW_MS, NULL), RC_INVALID);
     struct account_tenant none;
     assert_int_equal(account_tenant_get(account, "b", &none, NULL), RC_NOT_FOUND);
-    assert_int_equal(account_tenant_set(account, &(struct account_tenant){.id = "b"}, NULL),
+    assert_int_equal(account_tenant_set(account, &(struct account_tenant){.id = "b"}, NOW_MS, NULL),
                      RC_NOT_FOUND);
     account_free(account);
 }
@@ -115,10 +116,59 @@ TEST(of_two_changes_from_one_reading_the_second_is_refused)
     first.image_days = 1;
     second.result_days = 2;
     fixture_set(account, &first);
-    assert_int_equal(account_tenant_set(account, &second, NULL), RC_INVALID);
+    assert_int_equal(account_tenant_set(account, &second, NOW_MS, NULL), RC_INVALID);
     struct account_tenant stored = fixture_get(account, "acme");
     assert_int_equal(stored.image_days, 1);
     assert_int_equal(stored.result_days, 0);
+    account_free(account);
+}
+
+static void plan_is(struct account *account, uint32_t version, uint64_t at_ms)
+{
+    struct account_tenant tenant = fixture_get(account, "acme");
+    (void)snprintf(tenant.plan, sizeof(tenant.plan), "%s", version > 0 ? "flat" : "");
+    tenant.plan_version = version;
+    assert_int_equal(account_tenant_set(account, &tenant, at_ms, NULL), RC_OK);
+}
+
+TEST(every_change_of_plan_is_remembered)
+{
+    struct account *account = begin();
+    fixture_plan(account);
+    struct plan second;
+    assert_int_equal(account_plan_get(account, "flat", 1, &second, NULL), RC_OK);
+    second.version = 2;
+    assert_int_equal(account_plan_put(account, &second, NOW_MS, NULL), RC_OK);
+    fixture_tenant(account, "acme");
+    plan_is(account, 1, NOW_MS + 10);
+    plan_is(account, 1, NOW_MS + 20); /* the same */
+    plan_is(account, 2, NOW_MS + 30);
+    plan_is(account, 1, NOW_MS + 5); /* a clock that was set back */
+    plan_is(account, 0, NOW_MS + 40);
+    static const struct {
+        uint64_t since_ms;
+        const char *plan;
+        uint32_t version;
+    } rows[] = {{NOW_MS, "", 0},
+                {NOW_MS + 10, "flat", 1},
+                {NOW_MS + 30, "flat", 2},
+                {NOW_MS + 31, "flat", 1},
+                {NOW_MS + 40, "", 0}};
+    struct account_tenure tenures[10];
+    uint32_t count = 0;
+    assert_int_equal(account_tenure_list(account, "acme", 0, tenures, 10, &count, NULL), RC_OK);
+    assert_int_equal(count, 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(tenures[i].since_ms, rows[i].since_ms);
+        assert_string_equal(tenures[i].plan, rows[i].plan);
+        assert_int_equal(tenures[i].plan_version, rows[i].version);
+    }
+    assert_int_equal(account_tenure_list(account, "acme", NOW_MS + 11, tenures, 2, &count, NULL),
+                     RC_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(tenures[0].since_ms, NOW_MS + 30);
+    assert_int_equal(account_tenure_list(account, "nobody", 0, tenures, 2, &count, NULL), RC_OK);
+    assert_int_equal(count, 0);
     account_free(account);
 }
 

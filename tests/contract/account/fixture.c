@@ -80,7 +80,7 @@ struct account_tenant fixture_get(struct account *account, const char *id)
 void fixture_set(struct account *account, const struct account_tenant *tenant)
 {
     struct error err = {0};
-    if (account_tenant_set(account, tenant, &err) != RC_OK)
+    if (account_tenant_set(account, tenant, NOW_MS, &err) != RC_OK)
         fail_msg("%s", err.text);
 }
 

@@ -123,6 +123,43 @@ TEST(money_is_exact_with_two_decimals_at_least)
         char text[MONEY_TEXT_SIZE];
         money_text(rows[i].micro, text);
         assert_string_equal(text, rows[i].text);
+        uint64_t micro = 7;
+        assert_int_equal(money_parse(text, &micro), RC_OK);
+        assert_true(micro == rows[i].micro);
+    }
+}
+
+TEST(money_is_read_exactly_or_not_at_all)
+{
+    static const struct {
+        const char *text;
+        uint64_t micro;
+    } rows[] = {{"0", 0}, {"12", 12000000}, {"012.5", 12500000}, {"0.5", 500000}};
+    static const char *const wrong[] = {"",
+                                        ".",
+                                        "1.",
+                                        ".5",
+                                        "-1",
+                                        "+1",
+                                        "1,5",
+                                        "1e3",
+                                        "1.5.0",
+                                        " 1",
+                                        "1 ",
+                                        "1 USD",
+                                        "0x10",
+                                        "1.0000001",
+                                        "9223372036854.775808",
+                                        "9223372036855",
+                                        "18446744073709551616",
+                                        "99999999999999999999999"};
+    uint64_t micro = 7;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(money_parse(wrong[i], &micro), RC_INVALID);
+    assert_int_equal(micro, 7);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(money_parse(rows[i].text, &micro), RC_OK);
+        assert_true(micro == rows[i].micro);
     }
 }
 

@@ -348,6 +348,56 @@ TEST(order_and_cutting_into_pieces_change_nothing)
     }
 }
 
+/* Whatever the order, the pieces add up; without a change of plan each costs what it adds. */
+TEST(pieces_add_up_to_the_month)
+{
+    for (uint64_t round = 0; round < 2000; round++) {
+        uint64_t seed = round;
+        struct plan store[3];
+        const struct plan *plans[3] = {&store[0], &store[1], &store[2]};
+        uint32_t plan_count = 1 + (uint32_t)random_below(&seed, 3);
+        for (uint32_t i = 0; i < plan_count; i++)
+            store[i] = random_plan(&seed, 300);
+        struct quantity pieces[QUANTITY_COUNT];
+        random_quantities(&seed, 300, plan_count, pieces);
+        struct meter meter;
+        assert_int_equal(meter_start(&meter, plans, plan_count, pieces, QUANTITY_COUNT, NULL),
+                         RC_OK);
+        uint64_t sum = 0;
+        uint64_t before = 0;
+        for (uint32_t i = 0; i < QUANTITY_COUNT; i++) {
+            uint64_t micro = 0;
+            uint64_t after = 0;
+            assert_int_equal(meter_add(&meter, &pieces[i], &micro, NULL), RC_OK);
+            sum += micro;
+            assert_int_equal(statement_usage(plans, plan_count, pieces, i + 1, &after, NULL),
+                             RC_OK);
+            if (plan_count == 1)
+                assert_int_equal(micro, after - before);
+            before = after;
+        }
+        assert_int_equal(sum, before);
+    }
+}
+
+TEST(a_meter_refuses_what_a_statement_refuses)
+{
+    struct plan plan = plan_of("{\"name\":\"p\",\"version\":1,\"currency\":\"USD\",\"prices\":["
+                               "{\"model\":\"*\",\"tiers\":[{\"price_micro\":1000000000000}]}]}");
+    const struct plan *one = &plan;
+    struct plan other = plan;
+    memcpy(other.currency, "EUR", 4);
+    const struct plan *const two[] = {&plan, &other};
+    struct meter meter;
+    uint64_t micro = 1;
+    const struct quantity large = {"a", 0, 9223373};
+    assert_int_equal(meter_start(&meter, two, 2, NULL, 0, NULL), RC_INVALID);
+    assert_int_equal(meter_start(&meter, &one, 0, NULL, 0, NULL), RC_TOO_LARGE);
+    assert_int_equal(meter_start(&meter, &one, 1, &large, 1, NULL), RC_OK);
+    assert_int_equal(meter_add(&meter, &large, &micro, NULL), RC_TOO_LARGE);
+    assert_int_equal(micro, 1);
+}
+
 TEST(splitting_the_month_between_plans_of_the_same_terms_changes_no_money)
 {
     for (uint64_t round = 0; round < 300; round++) {
@@ -374,11 +424,9 @@ TEST(splitting_the_month_between_plans_of_the_same_terms_changes_no_money)
 
 static const struct statement_head head = {.tenant = "acme", .month = "2026-11"};
 
-static char *printed(enum rc (*print)(const struct statement *, const struct statement_head *,
-                                      struct buf *),
-                     const struct statement *statement, struct buf *into)
+static char *printed(statement_print_fn print, const struct statement *statement, struct buf *into)
 {
-    assert_int_equal(print(statement, &head, into), RC_OK);
+    assert_int_equal(print(statement, 1, &head, into), RC_OK);
     assert_int_equal(buf_append(into, (struct bytes){(const uint8_t *)"", 1}), RC_OK);
     return (char *)into->data;
 }
@@ -392,7 +440,7 @@ TEST(the_three_forms_say_the_same)
     struct buf csv = BUF_INIT(STATEMENT_SIZE_MAX);
     struct buf json = BUF_INIT(STATEMENT_SIZE_MAX);
     char *table = printed(statement_text, &statement, &text);
-    assert_non_null(strstr(table, "Statement of acme for 2026-11, in USD"));
+    assert_non_null(strstr(table, "Statement of acme for 2026-11 so far, in USD"));
     assert_non_null(strstr(table, "all other models"));
     assert_non_null(strstr(table, "10.00"));
     assert_non_null(strstr(table, "standard v1"));
@@ -400,7 +448,8 @@ TEST(the_three_forms_say_the_same)
     assert_non_null(strstr(rows, "tenant,month,kind,model,plan,plan_version,"));
     assert_non_null(strstr(rows, "acme,2026-11,tier,big,standard,1,1,10,USD,0.002,0.02,20000\r\n"));
     assert_non_null(strstr(rows, "acme,2026-11,minimum,,standard,1,0,0,USD,0.00,4.88,4880000\r\n"));
-    json_t *root = json_loads(printed(statement_json, &statement, &json), 0, NULL);
+    json_t *all = json_loads(printed(statement_json, &statement, &json), 0, NULL);
+    json_t *root = json_array_get(json_object_get(all, "statements"), 0);
     assert_non_null(root);
     json_int_t sum = 0;
     size_t index;
@@ -409,7 +458,7 @@ TEST(the_three_forms_say_the_same)
         json_integer_value(json_object_get(line, "amount_micro"));
     assert_int_equal(sum, json_integer_value(json_object_get(root, "total_micro")));
     assert_string_equal(json_string_value(json_object_get(root, "total")), "10.00");
-    json_decref(root);
+    json_decref(all);
     buf_done(&text);
     buf_done(&csv);
     buf_done(&json);
@@ -442,13 +491,13 @@ TEST(a_full_buffer_is_reported)
     struct statement statement = compute(&plan, NULL, 0);
     for (size_t cap = 0; cap < 100; cap += 9) {
         struct buf small = BUF_INIT(cap);
-        assert_int_equal(statement_text(&statement, &head, &small), RC_TOO_LARGE);
+        assert_int_equal(statement_text(&statement, 1, &head, &small), RC_TOO_LARGE);
         buf_done(&small);
         small = (struct buf)BUF_INIT(cap);
-        assert_int_equal(statement_csv(&statement, &head, &small), RC_TOO_LARGE);
+        assert_int_equal(statement_csv(&statement, 1, &head, &small), RC_TOO_LARGE);
         buf_done(&small);
         small = (struct buf)BUF_INIT(cap);
-        assert_int_equal(statement_json(&statement, &head, &small), RC_TOO_LARGE);
+        assert_int_equal(statement_json(&statement, 1, &head, &small), RC_TOO_LARGE);
         buf_done(&small);
     }
     statement_done(&statement);
