@@ -51,6 +51,12 @@ void id_text(struct id id, char into[ID_TEXT_SIZE])
     into[at] = '\0';
 }
 
+bool id_is_zero(struct id id)
+{
+    static const struct id zero;
+    return memcmp(&id, &zero, sizeof(id)) == 0;
+}
+
 static int hex_value(uint8_t c)
 {
     if (c >= '0' && c <= '9')

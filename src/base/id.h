@@ -16,6 +16,7 @@ struct id id_new(uint64_t wall_ms);
 /* The id of item `index` of request `request`: the same pair always gives the same id. Index 0
  * is the request's own id, so that a request of one image has one id. */
 struct id id_derive(struct id request, uint32_t index);
+bool id_is_zero(struct id id); /* none */
 void id_text(struct id id, char into[ID_TEXT_SIZE]);
 /* RC_INVALID unless `text` is 36 characters of a UUID in lower case. */
 NODISCARD enum rc id_parse(struct bytes text, struct id *ret_id);

@@ -81,7 +81,6 @@ bool results_filter_passes(const struct results_filter *filter, struct bytes ver
 /* Is the best class of a prediction what the feedback says? */
 bool result_feedback_correct(const struct result_feedback *feedback, struct bytes label,
                              struct bytes scores);
-bool id_is_zero(struct id id);
 
 #define DRIVER(name) extern const struct results_ops results_##name;
 #include "results/drivers.def"

@@ -124,9 +124,3 @@ bool result_feedback_correct(const struct result_feedback *feedback, struct byte
         return result_score_at(scores, 0).class_id == feedback->class_id;
     return bytes_equal(feedback->label, label);
 }
-
-bool id_is_zero(struct id id)
-{
-    static const struct id zero;
-    return memcmp(&id, &zero, sizeof(id)) == 0;
-}

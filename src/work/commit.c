@@ -8,6 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is written together. */
+struct group {
+    struct blob_item *pictures;
+    uint32_t picture_count;
+    struct result_commit *rows;
+    uint32_t row_count;
+    struct result_commit **puts; /* the rows whose picture is there */
+    uint32_t put_count;
+    struct work_result **members; /* of the rows, then of the puts */
+    /* A model without labels.txt makes its labels up, and keeps the last two of a thread only. */
+    char (*labels)[RESULT_LABEL_SIZE_MAX];
+    uint8_t *scores_end;
+};
+
 struct committer {
     struct results *results;
     struct blob *blob;
@@ -18,14 +32,8 @@ struct committer {
     struct work_request *head; /* oldest first */
     struct work_request *tail;
     bool ending;
-    /* The group under way: the thread's alone. */
-    struct blob_item *pictures;
-    struct result_commit *rows;
-    struct result_commit **puts;
-    struct work_result **members;
-    /* A model without labels.txt makes its labels up, and keeps the last two of a thread only. */
-    char (*labels)[RESULT_LABEL_SIZE_MAX];
-    uint8_t *scores; /* packed, of all */
+    struct group group; /* the thread's alone, like what follows */
+    uint8_t *scores;    /* packed, of all */
     size_t scores_room;
 };
 
@@ -78,78 +86,145 @@ static size_t scores_size(const struct work_request *group)
     return size;
 }
 
-/* Lay out the group's pictures and rows. Returns how many; 0 with `*ret_rc` NO_MEMORY. */
-static uint32_t lay_out(struct committer *committer, struct work_request *group)
+/* The text of a picture's failure, as the store takes it. */
+static struct bytes reason_of(struct predict_task *task)
 {
-    uint8_t *scores = committer->scores;
-    uint32_t count = 0;
-    for (struct work_request *request = group; request != NULL; request = request->next) {
-        if (is_cancelled(request))
-            fail_request(request, RC_CANCELLED, rc_text(RC_CANCELLED));
-        bool first = true;
-        for (uint32_t i = 0; i < request->image_count; i++) {
-            struct work_result *result = &request->results[i];
-            const struct predict_task *task = &result->task;
-            if (task->rc != RC_OK)
-                continue;
-            struct bytes packed = {scores, (size_t)task->top_count * RESULT_SCORE_SIZE};
-            for (uint32_t k = 0; k < task->top_count; k++, scores += RESULT_SCORE_SIZE)
-                result_score_pack((struct result_score){task->top[k].class_id, task->top[k].score},
-                                  scores);
-            committer->members[count] = result;
-            committer->pictures[count] =
-                (struct blob_item){.tenant = request->tenant,
-                                   .content = task->file,
-                                   .media_type = image_format_media_type(task->info.format)};
-            memcpy(committer->pictures[count].sha256, task->sha256, BLOB_SHA256_SIZE);
-            committer->rows[count] =
-                (struct result_commit){.kind = RESULT_STORED,
-                                       .tenant = bytes_of(request->tenant),
-                                       .prediction = work_describe(request, result),
-                                       .units = 1,
-                                       .requests = first,
-                                       .plan = text_bytes(request->plan),
-                                       .plan_version = request->plan_version};
-            struct result *row = &committer->rows[count].prediction;
-            row->scores = packed;
-            if (row->label.size > 0 && row->label.size <= RESULT_LABEL_SIZE_MAX)
-                row->label.data =
-                    memcpy(committer->labels[count], row->label.data, row->label.size);
-            first = false;
-            count++;
-        }
-    }
-    return count;
+    char *text = task->err.text;
+    if (text[0] == '\0')
+        return bytes_of(rc_text(task->rc));
+    for (char *at = text; *at != '\0'; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?';
+    return bytes_of(text);
 }
 
-static void store(struct committer *committer, uint32_t count)
+static struct result_commit *add_row(struct group *group, struct work_result *result)
+{
+    const struct work_request *request = result->request;
+    group->members[group->row_count] = result;
+    struct result_commit *row = &group->rows[group->row_count++];
+    *row = (struct result_commit){.kind = RESULT_UNBILLED,
+                                  .tenant = bytes_of(request->tenant),
+                                  .prediction = work_describe(request, result),
+                                  .plan = text_bytes(request->plan),
+                                  .plan_version = request->plan_version};
+    return row;
+}
+
+static void add_prediction(struct group *group, struct work_result *result, bool first)
+{
+    const struct predict_task *task = &result->task;
+    struct bytes packed = {group->scores_end, (size_t)task->top_count * RESULT_SCORE_SIZE};
+    for (uint32_t k = 0; k < task->top_count; k++, group->scores_end += RESULT_SCORE_SIZE)
+        result_score_pack((struct result_score){task->top[k].class_id, task->top[k].score},
+                          group->scores_end);
+    struct blob_item *picture = &group->pictures[group->picture_count++];
+    *picture = (struct blob_item){.tenant = result->request->tenant,
+                                  .content = task->file,
+                                  .media_type = image_format_media_type(task->info.format)};
+    memcpy(picture->sha256, task->sha256, BLOB_SHA256_SIZE);
+    char *label = group->labels[group->row_count];
+    struct result_commit *row = add_row(group, result);
+    row->kind = RESULT_STORED;
+    row->units = 1;
+    row->requests = first;
+    row->prediction.scores = packed;
+    struct bytes *text = &row->prediction.label;
+    if (text->size > 0 && text->size <= RESULT_LABEL_SIZE_MAX)
+        text->data = memcpy(label, text->data, text->size);
+}
+
+static void add_failure(struct group *group, struct work_result *result)
+{
+    struct bytes reason = reason_of(&result->task);
+    struct result_commit *row = add_row(group, result);
+    row->outcome = result->task.rc;
+    row->reason = reason;
+}
+
+static void add_request(struct group *group, struct work_request *request)
+{
+    bool of_job = !id_is_zero(request->job_id);
+    bool first = true;
+    if (is_cancelled(request)) {
+        fail_request(request, RC_CANCELLED, rc_text(RC_CANCELLED));
+        return;
+    }
+    for (uint32_t i = 0; i < request->image_count; i++) {
+        struct work_result *result = &request->results[i];
+        if (result->task.rc == RC_OK) {
+            add_prediction(group, result, of_job ? request->first_index + i == 0 : first);
+            first = false;
+        } else if (of_job && !work_is_transient(result->task.rc))
+            add_failure(group, result);
+    }
+}
+
+/* A row whose picture is not durable must not be. */
+static void put_pictures(struct committer *committer, struct group *group)
 {
     struct error err = {0};
-    uint32_t put_count = 0;
     /* Its code is that of the first picture that failed; each has its own. */
-    (void)!blob_put(committer->blob, committer->pictures, count, clock_wall_ms(), &err);
-    for (uint32_t i = 0; i < count; i++) {
-        if (committer->pictures[i].rc != RC_OK) {
-            committer->members[i]->request->store_err = committer->pictures[i].err;
-            fail(committer->members[i], RC_UNAVAILABLE,
-                 "the picture could not be stored; nothing was billed, try again later");
-        } else
-            committer->puts[put_count++] = &committer->rows[i];
+    if (group->picture_count > 0)
+        (void)!blob_put(committer->blob, group->pictures, group->picture_count, clock_wall_ms(),
+                        &err);
+    uint32_t picture = 0;
+    for (uint32_t i = 0; i < group->row_count; i++) {
+        bool put = true;
+        if (group->rows[i].kind == RESULT_STORED) {
+            const struct blob_item *item = &group->pictures[picture++];
+            put = item->rc == RC_OK;
+            if (!put) {
+                group->members[i]->request->store_err = item->err;
+                fail(group->members[i], RC_UNAVAILABLE,
+                     "the picture could not be stored; nothing was billed, try again later");
+            }
+        }
+        if (put) {
+            group->puts[group->put_count] = &group->rows[i];
+            group->members[group->put_count++] = group->members[i];
+        }
     }
-    enum rc rc =
-        put_count == 0 ? RC_OK : results_put(committer->results, committer->puts, put_count, &err);
-    for (uint32_t i = 0; i < count; i++) {
-        struct work_result *result = committer->members[i];
-        if (result->task.rc != RC_OK)
-            continue;
-        if (rc == RC_OK && committer->rows[i].rc == RC_OK)
+}
+
+static void put_rows(struct committer *committer, struct group *group)
+{
+    struct error err = {0};
+    if (group->put_count == 0)
+        return;
+    enum rc rc = results_put(committer->results, group->puts, group->put_count, &err);
+    for (uint32_t i = 0; i < group->put_count; i++) {
+        struct work_result *result = group->members[i];
+        if (rc == RC_OK && group->puts[i]->rc == RC_OK)
             continue;
         result->request->store_err = err;
         if (rc != RC_OK)
             fail(result, RC_UNAVAILABLE, "the result could not be stored; try again later");
         else
-            fail(result, committer->rows[i].rc, rc_text(committer->rows[i].rc));
+            fail(result, group->puts[i]->rc, rc_text(group->puts[i]->rc));
     }
+}
+
+static void commit_group(struct committer *committer, struct work_request *requests)
+{
+    struct group *group = &committer->group;
+    group->row_count = group->picture_count = group->put_count = 0;
+    group->scores_end = committer->scores;
+    for (struct work_request *request = requests; request != NULL; request = request->next)
+        add_request(group, request);
+    put_pictures(committer, group);
+    put_rows(committer, group);
+}
+
+bool commit_needed(const struct work_request *request)
+{
+    bool of_job = !id_is_zero(request->job_id);
+    for (uint32_t i = 0; i < request->image_count; i++) {
+        enum rc rc = request->results[i].task.rc;
+        if (rc == RC_OK || (of_job && !work_is_transient(rc)))
+            return true;
+    }
+    return false;
 }
 
 static void *committer_main(void *argument)
@@ -166,11 +241,8 @@ static void *committer_main(void *argument)
         if (committer->scores == NULL) {
             for (struct work_request *request = group; request != NULL; request = request->next)
                 fail_request(request, RC_NO_MEMORY, "no memory to store the result");
-        } else {
-            uint32_t count = lay_out(committer, group);
-            if (count > 0)
-                store(committer, count);
-        }
+        } else
+            commit_group(committer, group);
         while (group != NULL) {
             struct work_request *next = group->next;
             committer->done(group);
@@ -196,11 +268,11 @@ void committer_push(struct committer *committer, struct work_request *request)
 
 static void release(struct committer *committer)
 {
-    free(committer->pictures);
-    free(committer->rows);
-    free(committer->puts);
-    free(committer->members);
-    free(committer->labels);
+    free(committer->group.pictures);
+    free(committer->group.rows);
+    free(committer->group.puts);
+    free(committer->group.members);
+    free(committer->group.labels);
     free(committer->scores);
     pthread_cond_destroy(&committer->more);
     pthread_mutex_destroy(&committer->lock);
@@ -219,13 +291,14 @@ enum rc committer_open(struct results *results, struct blob *blob,
     committer->done = done;
     (void)pthread_mutex_init(&committer->lock, NULL);
     (void)pthread_cond_init(&committer->more, NULL);
-    committer->pictures = calloc(RESULTS_PUT_MAX, sizeof(*committer->pictures));
-    committer->rows = calloc(RESULTS_PUT_MAX, sizeof(*committer->rows));
-    committer->puts = calloc(RESULTS_PUT_MAX, sizeof(struct result_commit *));
-    committer->members = calloc(RESULTS_PUT_MAX, sizeof(struct work_result *));
-    committer->labels = calloc(RESULTS_PUT_MAX, RESULT_LABEL_SIZE_MAX);
-    bool whole = committer->pictures != NULL && committer->rows != NULL &&
-                 committer->puts != NULL && committer->members != NULL && committer->labels != NULL;
+    struct group *group = &committer->group;
+    group->pictures = calloc(RESULTS_PUT_MAX, sizeof(*group->pictures));
+    group->rows = calloc(RESULTS_PUT_MAX, sizeof(*group->rows));
+    group->puts = calloc(RESULTS_PUT_MAX, sizeof(struct result_commit *));
+    group->members = calloc(RESULTS_PUT_MAX, sizeof(struct work_result *));
+    group->labels = calloc(RESULTS_PUT_MAX, RESULT_LABEL_SIZE_MAX);
+    bool whole = group->pictures != NULL && group->rows != NULL && group->puts != NULL &&
+                 group->members != NULL && group->labels != NULL;
     int failed = whole ? pthread_create(&committer->thread, NULL, committer_main, committer) : 0;
     if (!whole || failed != 0) {
         release(committer);

@@ -12,6 +12,9 @@
 
 struct committer;
 
+/* Has the request anything to keep? */
+bool commit_needed(const struct work_request *request);
+
 /* `done` gets each pushed request, exactly once, on the committer's thread. */
 NODISCARD enum rc committer_open(struct results *results, struct blob *blob,
                                  void (*done)(struct work_request *request),

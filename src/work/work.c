@@ -42,9 +42,10 @@ struct result work_describe(const struct work_request *request, const struct wor
     const struct predict_task *task = &result->task;
     struct result row = {
         .request_id = request->id,
-        .index = (uint32_t)(result - request->results),
+        .index = request->first_index + (uint32_t)(result - request->results),
         .id = result->id,
         .created_ms = request->finished_ms,
+        .job_id = request->job_id,
         .key = bytes_of(request->key != NULL ? request->key : ""),
         .model = bytes_of(model_name(request->model)),
         .version = bytes_of(model_version(request->model)),
@@ -84,13 +85,7 @@ enum rc work_open(const struct work_config *config, struct work **ret_work, stru
     return RC_OK;
 }
 
-static bool has_prediction(const struct work_request *request)
-{
-    for (uint32_t i = 0; i < request->image_count; i++)
-        if (request->results[i].task.rc == RC_OK)
-            return true;
-    return false;
-}
+bool work_is_transient(enum rc rc) { return rc_retryable(rc) || rc_http_status(rc) >= 500; }
 
 static void task_done(struct predict_task *task)
 {
@@ -102,7 +97,7 @@ static void task_done(struct predict_task *task)
     request->finished_ns = clock_monotonic_ns();
     request->finished_ms = clock_wall_ms();
     struct committer *committer = request->work->committer;
-    if (committer != NULL && has_prediction(request))
+    if (committer != NULL && commit_needed(request))
         committer_push(committer, request);
     else
         finish(request);
@@ -120,7 +115,7 @@ enum rc work_submit(struct work *work, struct work_request *request, struct erro
         return error_set(err, RC_NO_MEMORY, "no memory for %u pictures", request->image_count);
     for (uint32_t i = 0; i < request->image_count; i++) {
         struct work_result *result = &request->results[i];
-        result->id = id_derive(request->id, i);
+        result->id = id_derive(request->id, request->first_index + i);
         result->task.model = request->model;
         result->task.top_k = request->top_k;
         result->task.min_score = request->min_score;

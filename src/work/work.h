@@ -6,6 +6,9 @@
  * reported only after its picture, its row and its ledger entry are durable; one that is not is
  * neither kept nor billed.
  *
+ * Pictures of a job come in any number of requests, again and again until each has an outcome: the
+ * same job and index is the same picture, and is kept and billed once.
+ *
  * Threads: any; `done` runs on a worker's or the committer's thread and must not block.
  * Ownership: a request belongs to the caller, who frees it after `done`.
  */
@@ -30,7 +33,7 @@ struct work_request;
 /* One picture of a request. */
 struct work_result {
     struct work_request *request;
-    struct id id; /* derived from the request's id and the index */
+    struct id id; /* derived from the request's id, first_index and the index */
     struct predict_task task;
 };
 
@@ -49,6 +52,11 @@ struct work_request {
     uint32_t plan_version;
     struct bytes reference; /* the client's own */
     struct bytes metadata;
+    /* All zero: none. Of a job's request every outcome is kept but those of a transient failure:
+     * picture i is item first_index + i, and id is the job's too. The job counts as one request,
+     * with its item 0. */
+    struct id job_id;
+    uint32_t first_index;
     void (*done)(struct work_request *request);
     void *ctx;
 
@@ -76,6 +84,9 @@ void work_request_free(struct work_request *request); /* NULL is fine */
 /* What is said and stored of a picture that was predicted: all but scores and tenant. Texts are
  * borrowed from the request. */
 struct result work_describe(const struct work_request *request, const struct work_result *result);
+
+/* A failure after which the same picture may succeed: full, late, cancelled, or ours (5xx). */
+bool work_is_transient(enum rc rc);
 
 NODISCARD enum rc work_open(const struct work_config *config, struct work **ret_work,
                             struct error *err);
