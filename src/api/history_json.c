@@ -7,6 +7,8 @@
 
 #define LABEL_ROOM (RESULT_LABEL_SIZE_MAX + 1)
 
+_Static_assert(MODEL_LABEL_SIZE_MAX <= RESULT_LABEL_SIZE_MAX, "every label can be stored");
+
 /* Absent, or not UTF-8, as no answer of ours is: null. */
 static json_t *text_or_null(struct bytes text)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/labels.h"
+#include "model/model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define LABEL_SIZE_MAX  512u
 #define LABEL_COUNT_MAX (1u << 20)
 
 /* The bytes of the UTF-8 character at `at`; 0: there is none (RFC 3629: no surrogates, nothing over
@@ -29,8 +29,8 @@ static const char *label_fault(const uint8_t *line, size_t size)
 {
     if (size == 0)
         return "the line is empty";
-    if (size > LABEL_SIZE_MAX)
-        return "the label is longer than 512 bytes";
+    if (size > MODEL_LABEL_SIZE_MAX)
+        return "the label is longer than 256 bytes";
     for (size_t i = 0; i < size;) {
         size_t step = utf8_size(line + i, size - i);
         if (step == 0)

@@ -49,6 +49,7 @@ NODISCARD enum rc model_network(const struct model *model, struct network **ret_
                                 struct error *err);
 uint32_t model_index(const struct model *model); /* dense, 0 .. model_count - 1 */
 uint32_t model_class_count(const struct model *model);
+#define MODEL_LABEL_SIZE_MAX 256u
 /* The label of a class; "class 17" style names where labels.txt is absent. */
 const char *model_label(const struct model *model, uint32_t class_id);
 

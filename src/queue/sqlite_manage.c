@@ -21,13 +21,37 @@ static enum rc not_found(struct id id, struct error *err)
     return error_set(err, RC_NOT_FOUND, "there is no message %s", text);
 }
 
-static enum rc find_named(struct tx *tx, const struct named_op *work, struct row *ret_row,
+/* The op's outcome is NOT_FOUND if there is none. */
+static enum rc find_named(struct tx *tx, struct named_op *work, struct row *ret_row,
                           bool *ret_found, struct error *err)
 {
     struct sqlite_stmt *stmt = sqlite_use(tx->conn, S_FIND);
     sqlite_bind_text(stmt, 1, bytes_of(work->tenant));
     sqlite_bind_id(stmt, 2, work->id);
-    return row_find(stmt, ret_row, ret_found, err);
+    enum rc rc = row_find(stmt, ret_row, ret_found, err);
+    if (rc == RC_OK)
+        work->outcome = *ret_found ? RC_OK : not_found(work->id, work->op.err);
+    return rc;
+}
+
+/* `statement` takes the row into work->state and leaves the rest of it. */
+static enum rc change_state(struct tx *tx, const struct named_op *work, const struct row *row,
+                            enum statement statement, int64_t ready_more, struct error *err)
+{
+    struct tenant_delta *delta;
+    struct sqlite_stmt *stmt = sqlite_use(tx->conn, statement);
+    sqlite_bind_u64(stmt, 1, row->seq);
+    sqlite_bind_u64(stmt, 2, work->state);
+    sqlite_bind_u64(stmt, 3, work->now_ms);
+    enum rc rc = sqlite_run(stmt, err);
+    if (rc == RC_OK)
+        rc = tx_delta(tx, row->tenant, &delta, err);
+    if (rc == RC_OK) {
+        delta->ready += ready_more;
+        delta->counts[row->state]--;
+        delta->counts[work->state]++;
+    }
+    return rc;
 }
 
 static enum rc run_named(struct queue *queue, struct named_op *work)
@@ -42,30 +66,15 @@ static enum rc cancel_run(struct tx *tx, struct op *op, struct error *err)
     struct row row;
     bool found;
     enum rc rc = find_named(tx, work, &row, &found, err);
-    if (rc != RC_OK)
+    if (rc != RC_OK || !found)
         return rc;
-    work->outcome = found ? RC_OK : not_found(work->id, op->err);
-    if (!found)
-        return RC_OK;
     work->state = row.state;
     if (!job_next(row.state, JOB_EVENT_CANCEL, &work->state) || work->state == row.state)
         return RC_OK;
     if (work->state != JOB_CANCELLING)
         return row_move(tx, &row, work->state, 0, work->now_ms, NULL, err);
     /* The lease goes on as it was: only the state changes. */
-    struct tenant_delta *delta;
-    struct sqlite_stmt *stmt = sqlite_use(tx->conn, S_CANCELLING);
-    sqlite_bind_u64(stmt, 1, row.seq);
-    sqlite_bind_u64(stmt, 2, work->state);
-    sqlite_bind_u64(stmt, 3, work->now_ms);
-    rc = sqlite_run(stmt, err);
-    if (rc == RC_OK)
-        rc = tx_delta(tx, row.tenant, &delta, err);
-    if (rc == RC_OK) {
-        delta->counts[row.state]--;
-        delta->counts[work->state]++;
-    }
-    return rc;
+    return change_state(tx, work, &row, S_CANCELLING, 0, err);
 }
 
 enum rc sqlite_queue_cancel(struct queue *queue, const char *tenant, struct id id, uint64_t now_ms,
@@ -84,32 +93,16 @@ static enum rc revive_run(struct tx *tx, struct op *op, struct error *err)
 {
     struct named_op *work = (struct named_op *)op;
     struct row row;
-    struct tenant_delta *delta;
     bool found;
     enum rc rc = find_named(tx, work, &row, &found, err);
-    if (rc != RC_OK)
+    if (rc != RC_OK || !found)
         return rc;
-    work->outcome = found ? RC_OK : not_found(work->id, op->err);
-    if (!found)
-        return RC_OK;
     if (!job_next(row.state, JOB_EVENT_REVIVE, &work->state)) {
         work->outcome = error_set(op->err, RC_INVALID, "the message is %s, not dead",
                                   job_state_text(row.state));
         return RC_OK;
     }
-    struct sqlite_stmt *stmt = sqlite_use(tx->conn, S_REVIVE);
-    sqlite_bind_u64(stmt, 1, row.seq);
-    sqlite_bind_u64(stmt, 2, work->state);
-    sqlite_bind_u64(stmt, 3, work->now_ms);
-    rc = sqlite_run(stmt, err);
-    if (rc == RC_OK)
-        rc = tx_delta(tx, row.tenant, &delta, err);
-    if (rc == RC_OK) {
-        delta->ready++;
-        delta->counts[row.state]--;
-        delta->counts[work->state]++;
-    }
-    return rc;
+    return change_state(tx, work, &row, S_REVIVE, 1, err);
 }
 
 enum rc sqlite_queue_dead_retry(struct queue *queue, const char *tenant, struct id id,
