@@ -27,6 +27,8 @@ struct queue_ops {
     enum rc (*fail)(struct queue *queue, const struct queue_receipt *receipt, const char *reason,
                     uint64_t retry_at_ms, uint64_t now_ms, enum job_state *ret_state,
                     struct error *err);
+    enum rc (*release)(struct queue *queue, const struct queue_receipt *receipt, uint64_t at_ms,
+                       uint64_t now_ms, enum job_state *ret_state, struct error *err);
     enum rc (*cancel)(struct queue *queue, const char *tenant, struct id id, uint64_t now_ms,
                       enum job_state *ret_state, struct error *err);
     enum rc (*get)(struct queue *queue, const char *tenant, struct id id,

@@ -122,6 +122,18 @@ static enum rc fault_fail(struct queue *queue, const struct queue_receipt *recei
     return verdict(fault, rc, err);
 }
 
+static enum rc fault_release(struct queue *queue, const struct queue_receipt *receipt,
+                             uint64_t at_ms, uint64_t now_ms, enum job_state *ret_state,
+                             struct error *err)
+{
+    struct queue *inner = fault_of(queue)->inner;
+    enum queue_fault fault = decide(queue, QUEUE_CALL_RELEASE);
+    enum rc rc = RC_OK;
+    if (fault != QUEUE_FAULT_BEFORE)
+        rc = inner->ops->release(inner, receipt, at_ms, now_ms, ret_state, err);
+    return verdict(fault, rc, err);
+}
+
 static enum rc fault_cancel(struct queue *queue, const char *tenant, struct id id, uint64_t now_ms,
                             enum job_state *ret_state, struct error *err)
 {
@@ -210,6 +222,7 @@ const struct queue_ops queue_fault = {
     .extend = fault_extend,
     .ack = fault_ack,
     .fail = fault_fail,
+    .release = fault_release,
     .cancel = fault_cancel,
     .get = fault_get,
     .dead_list = fault_dead_list,

@@ -14,11 +14,13 @@ static const uint8_t next_plus_1[JOB_STATE_COUNT][JOB_EVENT_COUNT] = {
     T(LEASED, GIVE_UP, DEAD),
     T(LEASED, EXPIRE, QUEUED),
     T(LEASED, CANCEL, CANCELLING),
+    T(LEASED, RELEASE, QUEUED),
     T(CANCELLING, ACK, DONE),
     T(CANCELLING, FAIL, CANCELLED),
     T(CANCELLING, GIVE_UP, CANCELLED),
     T(CANCELLING, EXPIRE, CANCELLED),
     T(CANCELLING, CANCEL, CANCELLING),
+    T(CANCELLING, RELEASE, CANCELLED),
     T(FAILED, LEASE, LEASED),
     T(FAILED, CANCEL, CANCELLED),
     T(DEAD, REVIVE, QUEUED),
@@ -38,8 +40,8 @@ const char *job_state_text(enum job_state state)
 
 const char *job_event_text(enum job_event event)
 {
-    static const char *const texts[] = {"lease",  "acknowledge", "fail",  "give up",
-                                        "expire", "cancel",      "revive"};
+    static const char *const texts[] = {"lease",  "acknowledge", "fail",   "give up",
+                                        "expire", "cancel",      "revive", "release"};
     assert(event < JOB_EVENT_COUNT);
     return texts[event];
 }

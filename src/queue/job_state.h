@@ -34,6 +34,7 @@ enum job_event {
     JOB_EVENT_EXPIRE,  /* its lease ran out */
     JOB_EVENT_CANCEL,
     JOB_EVENT_REVIVE,
+    JOB_EVENT_RELEASE, /* its worker gives it back untried */
     JOB_EVENT_COUNT
 };
 

@@ -117,6 +117,14 @@ void queue_wake(struct queue *queue)
     (void)pthread_mutex_unlock(&queue->bell_lock);
 }
 
+uint64_t queue_bell(struct queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->bell_lock);
+    uint64_t bell = queue->bell;
+    (void)pthread_mutex_unlock(&queue->bell_lock);
+    return bell;
+}
+
 bool queue_wait(struct queue *queue, uint64_t bell, uint32_t timeout_ms)
 {
     uint64_t until_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
@@ -250,9 +258,7 @@ enum rc queue_lease(struct queue *queue, uint32_t count_max, uint64_t lease_ms, 
     assert(queue != NULL && leased != NULL);
     leased->count = 0;
     buf_clear(&leased->payloads);
-    (void)pthread_mutex_lock(&queue->bell_lock);
-    leased->bell = queue->bell;
-    (void)pthread_mutex_unlock(&queue->bell_lock);
+    leased->bell = queue_bell(queue);
     enum rc rc = check_max(count_max, QUEUE_LEASE_COUNT_MAX, err);
     if (rc == RC_OK && (lease_ms == 0 || lease_ms > QUEUE_LEASE_MS_MAX))
         rc = error_set(err, RC_INVALID, "a lease of %llu ms is outside 1..%u",
@@ -330,6 +336,22 @@ enum rc queue_fail(struct queue *queue, const struct queue_receipt *receipt, con
         return rc;
     cut_reason(reason, cut);
     rc = queue->ops->fail(queue, receipt, cut, retry_at_ms, now_ms, &state, err);
+    if (rc != RC_OK)
+        return rc;
+    if (ret_state != NULL)
+        *ret_state = state;
+    queue_wake(queue);
+    return RC_OK;
+}
+
+enum rc queue_release(struct queue *queue, const struct queue_receipt *receipt, uint64_t at_ms,
+                      uint64_t now_ms, enum job_state *ret_state, struct error *err)
+{
+    assert(queue != NULL && receipt != NULL);
+    enum job_state state = JOB_QUEUED;
+    enum rc rc = check_times(now_ms, at_ms != 0 ? at_ms : now_ms, QUEUE_DELAY_MS_MAX, err);
+    if (rc == RC_OK)
+        rc = queue->ops->release(queue, receipt, at_ms, now_ms, &state, err);
     if (rc != RC_OK)
         return rc;
     if (ret_state != NULL)

@@ -112,13 +112,15 @@ NODISCARD enum rc queue_push(struct queue *queue, const struct queue_message mes
 /* Never blocks for messages: leased->count may be 0. */
 NODISCARD enum rc queue_lease(struct queue *queue, uint32_t count_max, uint64_t lease_ms,
                               uint64_t now_ms, struct queue_leased *leased, struct error *err);
-/* Returns when something was pushed, revived or failed through this struct queue since the lease
- * that filled `bell`, when queue_wake() is called, or after the timeout; true unless it timed out.
- * What other processes push, and what falls due, is found by asking again. */
+/* Returns when something was pushed, revived, failed or released through this struct queue since
+ * the lease that filled `bell`, when queue_wake() is called, or after the timeout; true unless it
+ * timed out. What other processes push, and what falls due, is found by asking again. */
 bool queue_wait(struct queue *queue, uint64_t bell, uint32_t timeout_ms);
 void queue_wake(struct queue *queue); /* ends every queue_wait() */
+/* For a wait without a lease before it: whatever rings after this call ends the wait. */
+uint64_t queue_bell(struct queue *queue);
 
-/* Items of these three: GONE (see above). */
+/* Items of these: GONE (see above). */
 /* CANCELLED as well: somebody cancelled it, the lease was not extended; stop, and queue_fail() it.
  */
 NODISCARD enum rc queue_extend(struct queue *queue, const struct queue_receipt receipts[],
@@ -132,6 +134,13 @@ NODISCARD enum rc queue_ack(struct queue *queue, const struct queue_receipt rece
 NODISCARD enum rc queue_fail(struct queue *queue, const struct queue_receipt *receipt,
                              const char *reason, uint64_t retry_at_ms, uint64_t now_ms,
                              enum job_state *ret_state, struct error *err);
+
+/* Not tried: the worker ends, or cannot begin. It waits again until at_ms (0: not at all), and the
+ * delivery is not counted, unless a service counts by itself. ret_state (may be NULL): QUEUED, or
+ * CANCELLED. */
+NODISCARD enum rc queue_release(struct queue *queue, const struct queue_receipt *receipt,
+                                uint64_t at_ms, uint64_t now_ms, enum job_state *ret_state,
+                                struct error *err);
 
 struct queue_retry_policy {
     uint64_t delay_ms; /* before the second delivery; doubles with each further one */

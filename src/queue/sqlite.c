@@ -287,6 +287,7 @@ const struct queue_ops queue_sqlite = {
     .extend = sqlite_queue_extend,
     .ack = sqlite_queue_ack,
     .fail = sqlite_queue_fail,
+    .release = sqlite_queue_release,
     .cancel = sqlite_queue_cancel,
     .get = sqlite_queue_get,
     .dead_list = sqlite_queue_dead_list,

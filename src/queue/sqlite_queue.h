@@ -99,6 +99,9 @@ enum rc sqlite_queue_ack(struct queue *queue, const struct queue_receipt receipt
 enum rc sqlite_queue_fail(struct queue *queue, const struct queue_receipt *receipt,
                           const char *reason, uint64_t retry_at_ms, uint64_t now_ms,
                           enum job_state *ret_state, struct error *err);
+enum rc sqlite_queue_release(struct queue *queue, const struct queue_receipt *receipt,
+                             uint64_t at_ms, uint64_t now_ms, enum job_state *ret_state,
+                             struct error *err);
 enum rc sqlite_queue_cancel(struct queue *queue, const char *tenant, struct id id, uint64_t now_ms,
                             enum job_state *ret_state, struct error *err);
 enum rc sqlite_queue_get(struct queue *queue, const char *tenant, struct id id,

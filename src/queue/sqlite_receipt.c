@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sqlite_receipt.c - what the holder of a receipt does: extend, ack, fail. */
+ * sqlite_receipt.c - what the holder of a receipt does: extend, ack, fail, release. */
 #include "queue/sqlite_queue.h"
 
 struct receipt_op {
@@ -7,10 +7,10 @@ struct receipt_op {
     const struct queue_receipt *receipts;
     uint32_t count;
     uint64_t now_ms;
-    uint64_t until_ms; /* extend; fail: when to try again, 0 for never */
+    uint64_t until_ms; /* extend; fail: when to try again, 0 for never; release: not before */
     const char *reason;
     enum rc *rcs;
-    enum job_state state; /* after a failure */
+    enum job_state state; /* after a failure or a release */
 };
 
 static enum rc gone(struct receipt_op *work, uint32_t index)
@@ -139,6 +139,46 @@ enum rc sqlite_queue_fail(struct queue *queue, const struct queue_receipt *recei
                               .until_ms = retry_at_ms,
                               .now_ms = now_ms,
                               .reason = reason,
+                              .rcs = &outcome};
+    enum rc rc = op_submit(sqlite_queue_of(queue), &work.op);
+    if (rc == RC_OK && outcome == RC_OK)
+        *ret_state = work.state;
+    return rc != RC_OK ? rc : outcome;
+}
+
+static enum rc release_run(struct tx *tx, struct op *op, struct error *err)
+{
+    struct receipt_op *work = (struct receipt_op *)op;
+    struct row row = {.state = JOB_QUEUED};
+    bool held;
+    work->rcs[0] = RC_OK;
+    enum rc rc = find_held(tx, work, 0, &row, &held, err);
+    if (rc != RC_OK)
+        return rc;
+    work->state = row.state;
+    if (held && job_next(row.state, JOB_EVENT_RELEASE, &work->state)) {
+        struct sqlite_stmt *stmt = sqlite_use(tx->conn, S_UNCOUNT);
+        sqlite_bind_u64(stmt, 1, row.seq);
+        rc = sqlite_run(stmt, err);
+        uint64_t due_ms = work->until_ms > work->now_ms ? work->until_ms : 0;
+        return rc == RC_OK ? row_move(tx, &row, work->state, due_ms, work->now_ms, NULL, err) : rc;
+    }
+    /* Released or cancelled by this receipt already: the answer got lost. */
+    if (!held || (row.state != JOB_QUEUED && row.state != JOB_CANCELLED))
+        work->rcs[0] = gone(work, 0);
+    return RC_OK;
+}
+
+enum rc sqlite_queue_release(struct queue *queue, const struct queue_receipt *receipt,
+                             uint64_t at_ms, uint64_t now_ms, enum job_state *ret_state,
+                             struct error *err)
+{
+    enum rc outcome = RC_OK;
+    struct receipt_op work = {.op = {.run = release_run, .durability = ORDERED, .err = err},
+                              .receipts = receipt,
+                              .count = 1,
+                              .until_ms = at_ms,
+                              .now_ms = now_ms,
                               .rcs = &outcome};
     enum rc rc = op_submit(sqlite_queue_of(queue), &work.op);
     if (rc == RC_OK && outcome == RC_OK)

@@ -18,10 +18,10 @@ TEST(done_and_cancelled_are_final_and_only_a_revival_leaves_dead)
         }
 }
 
-TEST(only_a_holder_acknowledges_fails_or_expires)
+TEST(only_a_holder_acknowledges_fails_expires_or_releases)
 {
     static const enum job_event holders[] = {JOB_EVENT_ACK, JOB_EVENT_FAIL, JOB_EVENT_GIVE_UP,
-                                             JOB_EVENT_EXPIRE};
+                                             JOB_EVENT_EXPIRE, JOB_EVENT_RELEASE};
     for (int from = 0; from < JOB_STATE_COUNT; from++)
         for (size_t i = 0; i < sizeof(holders) / sizeof(holders[0]); i++) {
             enum job_state next;

@@ -246,6 +246,51 @@ TEST(deliveries_are_counted_whether_failed_or_expired_and_the_last_is_followed_b
     fixture_done(&fix);
 }
 
+TEST(what_is_given_back_untried_waits_again_and_is_not_counted)
+{
+    struct fixture fix = fixture_open(&(struct queue_config){.delivery_count_max = 2});
+    enum job_state became = JOB_STATE_COUNT;
+    push_ok(&fix, "a", 1);
+    for (uint32_t round = 0; round < 5; round++) {
+        lease_exactly(&fix, fix.leased, 1);
+        struct queue_receipt *receipt = &fix.leased->items[0].receipt;
+        if (!queue_traits(fix.queue).service_clock)
+            assert_int_equal(fix.leased->items[0].delivery_count, 1);
+        uint64_t at_ms = round == 4 ? fix.now_ms + 2000 : 0;
+        for (int again = 0; again < 2; again++)
+            assert_int_equal(queue_release(fix.queue, receipt, at_ms, fix.now_ms, &became, NULL),
+                             RC_OK);
+        assert_int_equal(became, JOB_QUEUED);
+        assert_int_equal(
+            queue_extend(fix.queue, receipt, 1, fix.now_ms + LEASE_MS, fix.now_ms, NULL, NULL),
+            RC_GONE);
+    }
+    lease_none(&fix);
+    pass_ms(&fix, 2000);
+    lease_exactly(&fix, fix.leased, 1);
+    assert_int_equal(ack(&fix, fix.leased, 0), RC_OK);
+    assert_int_equal(
+        queue_release(fix.queue, &fix.leased->items[0].receipt, 0, fix.now_ms, NULL, NULL),
+        RC_GONE);
+    fixture_done(&fix);
+}
+
+TEST(what_was_cancelled_meanwhile_is_given_back_for_good)
+{
+    struct fixture fix = fixture_open(NULL);
+    enum job_state became = JOB_STATE_COUNT;
+    push_ok(&fix, "a", 1);
+    lease_exactly(&fix, fix.leased, 1);
+    assert_int_equal(queue_cancel(fix.queue, "a", test_id(1), fix.now_ms, &became, NULL), RC_OK);
+    assert_int_equal(became, JOB_CANCELLING);
+    assert_int_equal(
+        queue_release(fix.queue, &fix.leased->items[0].receipt, 0, fix.now_ms, &became, NULL),
+        RC_OK);
+    assert_int_equal(became, JOB_CANCELLED);
+    lease_none(&fix);
+    fixture_done(&fix);
+}
+
 TEST(what_is_not_worth_repeating_dies_at_once_and_long_reasons_are_cut_between_characters)
 {
     struct fixture fix = fixture_open(NULL);
