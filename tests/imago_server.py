@@ -65,18 +65,26 @@ def eventually(condition, what):
     return answer
 
 
+def serve_settings(folder, settings=None):
+    """What a test's server is started with."""
+    values = {"listen": "127.0.0.1:0", "admin-listen": "127.0.0.1:0", "data": folder / "data",
+              "models": MODELS, "drain-linger": "50ms", "preload": "false",
+              "request-timeout": f"{30 * SLOW:.0f}s", "drain-timeout": f"{30 * SLOW:.0f}s"}
+    if ENGINE:
+        values["engine"] = ENGINE
+    return values | {name.replace("_", "-"): value for name, value in (settings or {}).items()}
+
+
+def serve_command(settings):
+    return [str(IMAGO), "serve"] + [f"--{name}={value}" for name, value in settings.items()]
+
+
 class Server:
     """`imago serve` with what it writes to standard error."""
 
     def __init__(self, folder, settings=None, env=None):
-        values = {"listen": "127.0.0.1:0", "admin-listen": "127.0.0.1:0", "data": folder / "data",
-                  "models": MODELS, "drain-linger": "50ms", "preload": "false",
-                  "request-timeout": f"{30 * SLOW:.0f}s", "drain-timeout": f"{30 * SLOW:.0f}s"}
-        if ENGINE:
-            values["engine"] = ENGINE
-        values |= {name.replace("_", "-"): value for name, value in (settings or {}).items()}
-        self.settings = values
-        command = [str(IMAGO), "serve"] + [f"--{name}={value}" for name, value in values.items()]
+        self.settings = serve_settings(folder, settings)
+        command = serve_command(self.settings)
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=environment(**(env or {})))
         self.lines = []  # of standard error

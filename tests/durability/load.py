@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that use a server until it is gone, and note what they were told."""
+import itertools
+import json
+import random
+import struct
+import threading
+
+import requests
+from imago_server import PATIENCE_S, sha256
+
+LABELS = 1000
+GONE = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)  # the server was killed
+
+
+def unique(photo, number):
+    """The same picture in a file of its own: a comment behind the start of a JPEG."""
+    comment = b"%020d" % number
+    return photo[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + photo[2:]
+
+
+class Load:
+    """Threads of clients against one server after the other; everything they do comes from the seed and their turns."""
+
+    def __init__(self, told, photos, seed, thread_count=6):
+        self.told = told
+        self.photos = photos
+        self.shared = [unique(photo, 0) for photo in photos[:4]]  # sent again and again
+        self.numbers = itertools.count(1)
+        self.dice = random.Random(seed)
+        self.thread_count = thread_count
+        self.threads = []
+
+    def start(self, server):
+        self.ending = threading.Event()
+        self.threads = [threading.Thread(target=self._client, args=(server, random.Random(self.dice.random())))
+                        for _ in range(self.thread_count)]
+        for thread in self.threads:
+            thread.start()
+
+    def join(self):
+        """After the server is gone, or to stop."""
+        self.ending.set()
+        for thread in self.threads:
+            thread.join(4 * PATIENCE_S)
+            assert not thread.is_alive(), "a client still waits for its answer"
+        assert not self.told.wrong, self.told.wrong[:5]
+
+    def _client(self, server, dice):
+        session = requests.Session()
+        session.trust_env = False
+        client = Client(self, session, server.url, dice)
+        try:
+            while not self.ending.is_set():
+                client.act()
+        except GONE:
+            pass
+        except Exception as error:  # noqa: BLE001 - told by join()
+            self.told.wrong.append(repr(error))
+        finally:
+            session.close()
+
+
+class Client:
+    def __init__(self, load, session, url, dice):
+        self.load, self.told, self.session, self.url, self.dice = load, load.told, session, url, dice
+        self.mine = []  # ids of predictions that this client was told of in this round
+
+    def act(self):
+        actions = {self.predict_one: 40, self.predict_many: 20, self.read: 6, self.give_feedback: 8, self.erase: 8,
+                   self.put_image: 6}
+        self.dice.choices(list(actions), list(actions.values()))[0]()
+
+    def send(self, method, path, good, **options):
+        """The response, or None if the server refused for the moment."""
+        response = self.session.request(method, self.url + path, timeout=2 * PATIENCE_S, **options)
+        if response.status_code in (503, 504):
+            with self.told.lock:
+                self.told.refused += 1
+            return None
+        if response.status_code not in good:
+            self.told.wrong.append(f"{method} {path}: {response.status_code} {response.text[:300]}")
+            return None
+        return response
+
+    def picture(self):
+        if self.dice.random() < 0.25:
+            return self.dice.choice(self.load.shared)
+        return unique(self.dice.choice(self.load.photos), next(self.load.numbers))
+
+    def told_of(self, reference, results):
+        self.told.answer(reference, results)
+        self.mine += [result["id"] for result in results if "id" in result]
+
+    def predict_one(self):
+        picture, reference = self.picture(), f"one-{next(self.load.numbers)}"
+        self.told.ask(reference, [sha256(picture)])
+        response = self.send("POST", "/v1/predict", (200,), data=picture, params={"reference": reference},
+                             headers={"Content-Type": "image/jpeg"})
+        if response is not None:
+            self.told_of(reference, [response.json()])
+
+    def predict_many(self):
+        pictures = [self.picture() for _ in range(self.dice.randint(2, 8))]
+        if self.dice.random() < 0.3:
+            pictures[self.dice.randrange(len(pictures))] = b"broken"
+        reference = f"many-{next(self.load.numbers)}"
+        self.told.ask(reference, [sha256(picture) if picture != b"broken" else None for picture in pictures])
+        files = [("image", ("photo.jpg", picture)) for picture in pictures]
+        response = self.send("POST", "/v1/predict", (200,), files=files, data={"reference": reference})
+        if response is not None:
+            self.told_of(reference, response.json()["results"])
+
+    def one_of_mine(self):
+        return self.dice.choice(self.mine) if self.mine else None
+
+    def read(self):
+        """What was answered is in the history at once."""
+        if (id := self.one_of_mine()) is None:
+            return
+        response = self.send("GET", f"/v1/predictions/{id}", (200,))
+        if response is not None:
+            answered, found = self.told.predictions[id], response.json()
+            if {name: found[name] for name in answered} != answered:
+                self.told.wrong.append(f"answered {json.dumps(answered)}, found {response.text}")
+
+    def give_feedback(self):
+        if (id := self.one_of_mine()) is None:
+            return
+        class_id = self.dice.randrange(LABELS)
+        with self.told.lock:
+            self.told.maybe_feedback[id].add(class_id)
+        if self.send("POST", f"/v1/predictions/{id}/feedback", (200,), json={"class_id": class_id}) is not None:
+            with self.told.lock:
+                self.told.feedback[id] = class_id
+                self.told.maybe_feedback[id].clear()
+
+    def erase(self):
+        if (id := self.one_of_mine()) is None:
+            return
+        self.mine.remove(id)
+        with self.told.lock:
+            self.told.maybe_erased.add(id)
+        if self.send("DELETE", f"/v1/predictions/{id}", (204,)) is not None:
+            with self.told.lock:
+                self.told.erased.add(id)
+                self.told.maybe_erased.discard(id)
+
+    def put_image(self):
+        picture = unique(self.dice.choice(self.load.photos), next(self.load.numbers))
+        response = self.send("PUT", "/v1/images", (201,), data=picture, headers={"Content-Type": "image/jpeg"})
+        if response is not None:
+            with self.told.lock:
+                self.told.images[response.json()["sha256"]] = picture
