@@ -16,25 +16,49 @@ void predict_finish(struct predict_task *task, enum rc rc)
     task->done(task);
 }
 
-static struct predict_task *pop(struct predict *predict)
+/* Whose turn it is; NULL: nothing waits. */
+static struct task_list *next_list(struct predict *predict)
 {
-    struct predict_task *task = predict->head;
-    predict->head = task->next;
-    if (predict->head == NULL)
-        predict->tail = NULL;
-    predict->queue_size--;
+    if (predict->background.head == NULL)
+        return predict->front.head != NULL ? &predict->front : NULL;
+    if (predict->front.head != NULL && predict->turn < PREDICT_TURNS - 1)
+        return &predict->front;
+    return &predict->background;
+}
+
+static struct predict_task *pop(struct predict *predict, struct task_list *list)
+{
+    struct predict_task *task = list->head;
+    list->head = task->next;
+    if (list->head == NULL)
+        list->tail = NULL;
+    list->count--;
+    bool passed_over = list == &predict->front && predict->background.head != NULL;
+    predict->turn = passed_over ? predict->turn + 1 : 0;
     return task;
+}
+
+static void append(struct task_list *list, struct predict_task *first, struct predict_task *last,
+                   uint32_t count)
+{
+    if (list->tail != NULL)
+        list->tail->next = first;
+    else
+        list->head = first;
+    list->tail = last;
+    list->count += count;
 }
 
 struct predict_task *predict_take(struct predict *predict)
 {
     pthread_mutex_lock(&predict->lock);
-    while (predict->head == NULL && !predict->ending) {
+    struct task_list *list;
+    while ((list = next_list(predict)) == NULL && !predict->ending) {
         predict->idle_count++;
         pthread_cond_wait(&predict->work_there, &predict->lock);
         predict->idle_count--;
     }
-    struct predict_task *task = predict->head != NULL ? pop(predict) : NULL;
+    struct predict_task *task = list != NULL ? pop(predict, list) : NULL;
     pthread_mutex_unlock(&predict->lock);
     return task;
 }
@@ -45,9 +69,10 @@ struct predict_task *predict_take_more(struct predict *predict, const struct mod
     struct predict_task *task = NULL;
     /* What an idle worker was just woken for is left to it: two cores finish two pictures sooner
      * than one core finishes a batch of two. */
-    bool spare = predict->queue_size > predict->idle_count;
-    if (spare && predict->head->model == model)
-        task = pop(predict);
+    struct task_list *list = next_list(predict);
+    bool spare = predict->front.count + predict->background.count > predict->idle_count;
+    if (spare && list != NULL && list->head->model == model)
+        task = pop(predict, list);
     pthread_mutex_unlock(&predict->lock);
     return task;
 }
@@ -62,6 +87,7 @@ enum rc predict_submit(struct predict *predict, struct predict_task *const tasks
         tasks[i]->submitted_ns = now;
         tasks[i]->next = i + 1 < count ? tasks[i + 1] : NULL;
     }
+    struct task_list *list = tasks[0]->background ? &predict->background : &predict->front;
     pthread_mutex_lock(&predict->lock);
     enum rc rc = RC_OK;
     if (predict->ending)
@@ -69,16 +95,11 @@ enum rc predict_submit(struct predict *predict, struct predict_task *const tasks
     else if (count > predict->config.queue_max)
         rc = error_set(err, RC_TOO_LARGE, "%u pictures in one request; this server queues %u",
                        count, predict->config.queue_max);
-    else if (count > predict->config.queue_max - predict->queue_size)
+    else if (count > predict->config.queue_max - list->count)
         rc = error_set(err, RC_BUSY, "%u pictures are waiting already; try again later",
-                       predict->queue_size);
+                       list->count);
     if (rc == RC_OK) {
-        if (predict->tail != NULL)
-            predict->tail->next = tasks[0];
-        else
-            predict->head = tasks[0];
-        predict->tail = tasks[count - 1];
-        predict->queue_size += count;
+        append(list, tasks[0], tasks[count - 1], count);
         /* Busy workers look into the queue by themselves before they run a batch. */
         for (uint32_t i = 0; i < count && i < predict->idle_count; i++)
             pthread_cond_signal(&predict->work_there);
@@ -100,32 +121,40 @@ void predict_cancel(struct predict_task *task)
 uint32_t predict_queue_size(struct predict *predict)
 {
     pthread_mutex_lock(&predict->lock);
-    uint32_t size = predict->queue_size;
+    uint32_t size = predict->front.count;
     pthread_mutex_unlock(&predict->lock);
     return size;
 }
 
-/* Unlink what is over its deadline; sets watch_ns to the next one. Called with the lock held. */
-static struct predict_task *take_expired(struct predict *predict, uint64_t now)
+/* Move what is over its deadline to `*expired`, and watch_ns back to the next one that stays. */
+static void move_expired(struct predict *predict, struct task_list *list, uint64_t now,
+                         struct predict_task **expired)
 {
-    struct predict_task *expired = NULL;
-    struct predict_task **link = &predict->head;
-    predict->watch_ns = UINT64_MAX;
-    predict->tail = NULL;
+    struct predict_task **link = &list->head;
+    list->tail = NULL;
     while (*link != NULL) {
         struct predict_task *task = *link;
         if (task->deadline_ns != 0 && task->deadline_ns <= now) {
             *link = task->next;
-            task->next = expired;
-            expired = task;
-            predict->queue_size--;
+            task->next = *expired;
+            *expired = task;
+            list->count--;
             continue;
         }
         if (task->deadline_ns != 0 && task->deadline_ns < predict->watch_ns)
             predict->watch_ns = task->deadline_ns;
-        predict->tail = task;
+        list->tail = task;
         link = &task->next;
     }
+}
+
+/* Called with the lock held. */
+static struct predict_task *take_expired(struct predict *predict, uint64_t now)
+{
+    struct predict_task *expired = NULL;
+    predict->watch_ns = UINT64_MAX;
+    move_expired(predict, &predict->front, now, &expired);
+    move_expired(predict, &predict->background, now, &expired);
     return expired;
 }
 
@@ -135,7 +164,7 @@ static void *watcher(void *argument)
 {
     struct predict *predict = argument;
     pthread_mutex_lock(&predict->lock);
-    while (!predict->ending || predict->head != NULL) {
+    while (!predict->ending || next_list(predict) != NULL) {
         if (predict->watch_ns == UINT64_MAX) {
             pthread_cond_wait(&predict->watch_changed, &predict->lock);
             continue;

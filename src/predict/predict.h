@@ -7,6 +7,9 @@
  * load. A picture that fails is answered at once and its slot used again, so that it never costs
  * its neighbours. A slow picture (header says so) is never decoded while others wait in the batch.
  *
+ * What is done in the background waits apart, for when nothing else waits; under a load that never
+ * ends it still gets every PREDICT_TURNS-th picture.
+ *
  * It never stores, and knows neither HTTP nor JSON.
  * Threads: predict_submit() and predict_cancel() from any thread; `done` runs on a worker.
  */
@@ -17,6 +20,7 @@
 #include <stdatomic.h>
 
 #define PREDICT_TOP_K_MAX 1000u /* the answer lists this many classes at most */
+#define PREDICT_TURNS     8u
 
 struct predict;
 
@@ -24,7 +28,7 @@ struct predict_config {
     const struct model_repository *repository;
     struct image_limits limits;
     uint32_t worker_count; /* 0: engine_cpu_count() */
-    uint32_t queue_max;    /* pictures waiting; one more is RC_BUSY */
+    uint32_t queue_max;    /* pictures waiting, and as many in the background; one more is BUSY */
     uint32_t batch_max;
 };
 
@@ -43,6 +47,7 @@ struct predict_task {
     uint32_t top_k;
     float min_score;
     uint64_t deadline_ns;                    /* monotonic; 0: none */
+    bool background;                         /* the same for all tasks of a submit */
     void (*done)(struct predict_task *task); /* exactly once for each accepted task */
 
     /* Filled before `done`. */
@@ -69,7 +74,7 @@ NODISCARD enum rc predict_submit(struct predict *predict, struct predict_task *c
 /* Best effort: a task not started ends as RC_CANCELLED; one in the decoder stops at the next rows.
  */
 void predict_cancel(struct predict_task *task);
-uint32_t predict_queue_size(struct predict *predict);
+uint32_t predict_queue_size(struct predict *predict); /* without the background */
 /* Finishes what was accepted, then ends the workers. NULL is fine. */
 void predict_free(struct predict *predict);
 #endif

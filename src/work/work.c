@@ -120,6 +120,7 @@ enum rc work_submit(struct work *work, struct work_request *request, struct erro
         result->task.top_k = request->top_k;
         result->task.min_score = request->min_score;
         result->task.deadline_ns = request->deadline_ns;
+        result->task.background = !id_is_zero(request->job_id);
         result->task.done = task_done;
         tasks[i] = &result->task;
     }

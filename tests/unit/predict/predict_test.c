@@ -278,6 +278,70 @@ TEST(a_deadline_that_passes_in_the_queue_is_answered_then)
     teardown(&bench);
 }
 
+/* When each was answered, counted from the first. */
+struct ordered {
+    struct counted counted;
+    int place;
+};
+static atomic_int next_place;
+
+static void note_place(struct predict_task *task)
+{
+    ((struct ordered *)task)->place = atomic_fetch_add(&next_place, 1);
+    count_done(task);
+}
+
+/* A worker is busy with one picture; meanwhile the background gets `background_count`, then the
+ * front `front_count`. */
+static void answer_in_order(struct ordered *background, uint32_t background_count,
+                            struct ordered *front, uint32_t front_count)
+{
+    struct bench bench = setup(1, 64, "100000");
+    struct counted first;
+    struct predict_task *task = &first.task;
+    prepare(&first, &bench, 1);
+    assert_int_equal(predict_submit(bench.predict, &task, 1, NULL), RC_OK);
+    while (predict_queue_size(bench.predict) != 0)
+        usleep(100);
+    usleep(20000);
+    atomic_store(&next_place, 0);
+    for (uint32_t i = 0; i < background_count + front_count; i++) {
+        bool behind = i < background_count;
+        struct ordered *one = behind ? &background[i] : &front[i - background_count];
+        prepare(&one->counted, &bench, 1);
+        one->counted.task.background = behind;
+        one->counted.task.done = note_place;
+        task = &one->counted.task;
+        assert_int_equal(predict_submit(bench.predict, &task, 1, NULL), RC_OK);
+    }
+    assert_int_equal(predict_queue_size(bench.predict), front_count);
+    for (uint32_t i = 0; i < background_count; i++)
+        wait_done(&background[i].counted);
+    for (uint32_t i = 0; i < front_count; i++)
+        wait_done(&front[i].counted);
+    teardown(&bench);
+}
+
+TEST(the_background_waits_for_the_others_and_fills_their_batches)
+{
+    static struct ordered background[10], front[5];
+    answer_in_order(background, 10, front, 5);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(front[i].place, i);
+        assert_int_equal(front[i].counted.task.timing.batch_size, 8);
+    }
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(background[i].place, 5 + i);
+}
+
+TEST(the_background_is_not_starved)
+{
+    static struct ordered background[3], front[40];
+    answer_in_order(background, 3, front, 40);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(background[i].place, (i + 1) * (int)PREDICT_TURNS - 1);
+}
+
 /* Broken pictures that keep coming: each hands itself in again when it has been answered. */
 #define BROKEN_ROUND_MAX 1000
 
