@@ -23,8 +23,10 @@ class Accounts:
     """One database of accounts. `settings` are those of a server over it, with stores beside it."""
 
     def __init__(self, folder):
-        self.url = f"sqlite:{folder / 'imago.db'}"
-        self.settings = {"accounts": self.url, "results": self.url, "images": f"file:{folder / 'images'}"}
+        self.file = folder / "imago.db"
+        self.url = f"sqlite:{self.file}"
+        self.settings = {"accounts": self.url, "results": self.url, "images": f"file:{folder / 'images'}",
+                         "queue": self.url}
         self.secrets = []
 
     def run(self, *arguments):
@@ -57,6 +59,8 @@ class Accounts:
         self.succeed("key", "revoke", key.id, "--tenant", key.tenant)
 
     def keys(self, tenant="default", *options):
+        if not self.file.exists():
+            return {}
         lines = self.succeed("key", "list", "--tenant", tenant, "--format=json", *options).splitlines()
         return {key["id"]: key for key in map(json.loads, lines)}
 

@@ -20,8 +20,8 @@ void exchange_push_store(struct exchange *exchange, void (*job)(struct exchange 
     }
     struct error err = {0};
     enum rc rc = error_set(&err, RC_NOT_FOUND,
-                           "this server stores nothing; start it with --results and --images to "
-                           "keep predictions and pictures");
+                           "this server stores nothing; start it without --results none to keep "
+                           "predictions and pictures");
     exchange_fail(exchange, rc, &err);
 }
 

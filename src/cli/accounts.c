@@ -22,18 +22,6 @@ enum accounts_form accounts_form_choose(const char *format)
     return strcmp(format, "table") == 0 ? ACCOUNTS_TABLE : ACCOUNTS_JSON;
 }
 
-enum rc accounts_open(const char *url, struct account **ret_account, struct error *err)
-{
-    if (url[0] == '\0')
-        url = getenv("IMAGO_ACCOUNTS");
-    if (url == NULL || url[0] == '\0' || strcmp(url, "none") == 0)
-        return error_set(err, RC_INVALID,
-                         "say where the accounts are: --accounts sqlite:PATH, as given to 'imago "
-                         "serve', or the variable IMAGO_ACCOUNTS");
-    struct account_config config = {.url = url};
-    return account_open(&config, ret_account, err);
-}
-
 bool accounts_is_given(const struct config *config, const char *field)
 {
     for (size_t i = 0; i < config->count; i++)

@@ -11,9 +11,6 @@ enum accounts_form { ACCOUNTS_TABLE, ACCOUNTS_JSON };
 /* "auto" is a table on a terminal and JSON elsewhere. */
 enum accounts_form accounts_form_choose(const char *format);
 
-/* `url`; if empty, that of the variable IMAGO_ACCOUNTS. */
-NODISCARD enum rc accounts_open(const char *url, struct account **ret_account, struct error *err);
-
 /* The limits of accounts_limits.def as a command line gave them: those that it names go into
  * `rule`, and *ret_given says whether it names any. */
 struct accounts_limits {

@@ -14,7 +14,6 @@ static const struct option rows[] = {
 #include "cli/bench_options.def"
 #undef OPTION
 };
-static const size_t row_count = sizeof(rows) / sizeof(rows[0]);
 
 struct bench {
     struct report report;
@@ -89,16 +88,16 @@ static enum rc print(struct bench *bench, struct error *err)
     enum rc rc = report_text(report, &text);
     if (rc != RC_OK)
         (void)error_set(err, rc, "no memory for the report");
-    else if (cli_print(&text) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
+    else
+        rc = cli_print(&text, err);
     if (rc == RC_OK && report->options->json[0] != '\0')
         rc = report_json(report, report->options->json, err);
     buf_done(&text);
     return rc;
 }
 
-static enum rc run(const struct bench_options *options, const char *url, int *ret_status,
-                   struct error *err)
+static enum rc measure(const struct bench_options *options, const char *url, int *ret_status,
+                       struct error *err)
 {
     struct bench bench = {.report = {.options = options, .url = url}};
     const char *field = strcmp(options->form, "multipart") == 0 ? options->field : NULL;
@@ -130,11 +129,9 @@ static enum rc run(const struct bench_options *options, const char *url, int *re
     return rc;
 }
 
-static enum rc check(const struct bench_options *options, int argument_count, struct error *err)
+static enum rc check(const struct bench_options *options, bool has_url, struct error *err)
 {
-    if (argument_count > 1)
-        return error_set(err, RC_INVALID, "give one URL");
-    if (argument_count == 0 && !options->floor)
+    if (!has_url && !options->floor)
         return error_set(err, RC_INVALID,
                          "name the URL to send photos to, or --floor; --help shows how");
     if (options->count != 0 && options->count < options->rounds)
@@ -147,33 +144,28 @@ static enum rc check(const struct bench_options *options, int argument_count, st
     return RC_OK;
 }
 
+static enum rc run(struct cli_call *call, struct error *err)
+{
+    enum rc rc = check(call->options, call->argc == 1, err);
+    return rc == RC_OK ? measure(call->options, call->argv[0], &call->status, err) : rc;
+}
+
+static const struct cli_verb verb = {"", "[URL]", 0, run};
+
 int cli_bench(int argc, char **argv)
 {
     struct bench_options options = {0};
-    struct config config;
-    struct error err = {0};
-    enum config_result result;
-    int rest = 0;
-    int status = 0;
-    enum rc rc =
-        config_load(&config, rows, row_count, &options, argc, argv, false, &rest, &result, &err);
-    if (rc != RC_OK)
-        return cli_fail(&err);
-    if (result == CONFIG_HELP) {
-        config_done(&config);
-        return cli_help(
-            "bench [URL] --photos DIR",
-            "Sends photos to any server that takes them by POST, over keep-alive connections "
-            "from one thread, and\nreports throughput, latency, failures and, given its --pid, "
-            "what the server spends. With --floor it\nalso measures what the work alone costs.\n"
-            "Exit status: 0; 1 when a request failed or --slo was missed; as for the other "
-            "commands "
-            "otherwise.",
-            rows, row_count, false);
-    }
-    rc = check(&options, rest, &err);
-    if (rc == RC_OK)
-        rc = run(&options, rest == 1 ? argv[0] : NULL, &status, &err);
-    config_done(&config);
-    return rc == RC_OK ? status : cli_fail(&err);
+    const struct cli_command command = {
+        .name = "bench",
+        .flags = "--photos DIR",
+        .prose = "Sends photos to any server that takes them by POST, over keep-alive connections "
+                 "from one thread, and\nreports throughput, latency, failures and, given its "
+                 "--pid, what the server spends. With --floor it\nalso measures what the work "
+                 "alone costs.\nExit status: 0; 1 when a request failed or --slo was missed; as "
+                 "for the other commands otherwise.",
+        .rows = rows,
+        .row_count = sizeof(rows) / sizeof(rows[0]),
+        .verbs = &verb,
+        .verb_count = 1};
+    return cli_run(&command, &options, argc, argv);
 }

@@ -4,29 +4,22 @@
 #include "cli/accounts.h"
 #include "cli/cli.h"
 
-#include "base/clock.h"
-
 #include <stdio.h>
 #include <string.h>
 
 struct options {
+    struct stores_settings stores;
 #define OPTION CONFIG_MEMBER
 #include "cli/key_options.def"
 #undef OPTION
 };
 static const struct option rows[] = {
+#define OPTION(...) CONFIG_ROW_SERVER(struct stores_settings, __VA_ARGS__)
+#include "config/stores.def"
+#undef OPTION
 #define OPTION(...) CONFIG_ROW(struct options, __VA_ARGS__)
 #include "cli/key_options.def"
 #undef OPTION
-};
-static const size_t row_count = sizeof(rows) / sizeof(rows[0]);
-
-struct command {
-    struct account *account;
-    const struct options *options;
-    const struct config *config;
-    const char *id; /* of revoke and rotate */
-    uint64_t now_ms;
 };
 
 static enum rc parse_scopes(const char *text, uint32_t *ret_scopes, struct error *err)
@@ -69,11 +62,11 @@ static json_t *key_json(const struct account_key *key)
 }
 
 /* The key on standard output, alone on its line; what a person must know on standard error. */
-static enum rc show_secret(const struct command *command, const struct account_key *key,
+static enum rc show_secret(const struct options *options, const struct account_key *key,
                            const char *token, struct error *err)
 {
     enum rc rc = RC_OK;
-    if (strcmp(command->options->format, "json") == 0) {
+    if (strcmp(options->format, "json") == 0) {
         json_t *object = key_json(key);
         (void)json_object_set_new(object, "key", json_string(token));
         rc = accounts_print_json(object, err);
@@ -86,16 +79,16 @@ static enum rc show_secret(const struct command *command, const struct account_k
     return rc;
 }
 
-static enum rc create(const struct command *command, struct error *err)
+static enum rc create(struct cli_call *call, struct error *err)
 {
-    const struct options *options = command->options;
+    const struct options *options = call->options;
     struct account_key request = {0};
     struct account_tenant tenant;
-    enum rc rc = account_tenant_get(command->account, options->tenant, &tenant, err);
+    enum rc rc = account_tenant_get(call->stores->account, options->tenant, &tenant, err);
     if (rc == RC_OK)
         rc = parse_scopes(options->scopes, &request.scopes, err);
     if (rc == RC_OK)
-        rc = accounts_when(options->expires, command->now_ms, &request.expires_ms, err);
+        rc = accounts_when(options->expires, call->now_ms, &request.expires_ms, err);
     if (rc == RC_OK && snprintf(request.name, sizeof(request.name), "%s", options->name) >=
                            (int)sizeof(request.name))
         rc = error_set(err, RC_INVALID, "--name: at most %d bytes", KEY_NAME_SIZE - 1);
@@ -107,12 +100,12 @@ static enum rc create(const struct command *command, struct error *err)
     struct accounts_limits limits = {options->requests,      options->window,
                                      options->burst,         options->concurrent,
                                      options->bytes_per_day, options->images_per_day};
-    rc = accounts_limits_apply(command->config, &limits, &request.rule, &request.rule_own, err);
+    rc = accounts_limits_apply(call->config, &limits, &request.rule, &request.rule_own, err);
     struct account_key key;
     char token[KEY_TOKEN_SIZE];
     if (rc == RC_OK)
-        rc = account_key_create(command->account, &request, command->now_ms, &key, token, err);
-    return rc == RC_OK ? show_secret(command, &key, token, err) : rc;
+        rc = account_key_create(call->stores->account, &request, call->now_ms, &key, token, err);
+    return rc == RC_OK ? show_secret(options, &key, token, err) : rc;
 }
 
 static const char *state_of(const struct account_key *key, uint64_t now_ms)
@@ -122,8 +115,8 @@ static const char *state_of(const struct account_key *key, uint64_t now_ms)
     return key->expires_ms != 0 && key->expires_ms <= now_ms ? "expired" : "active";
 }
 
-static enum rc print_row(const struct command *command, enum accounts_form form,
-                         const struct account_key *key, struct error *err)
+static enum rc print_row(const struct account_key *key, enum accounts_form form, uint64_t now_ms,
+                         struct error *err)
 {
     if (form == ACCOUNTS_JSON)
         return accounts_print_json(key_json(key), err);
@@ -136,57 +129,58 @@ static enum rc print_row(const struct command *command, enum accounts_form form,
     accounts_time_text(key->used_ms, used);
     if (key->rule_own)
         accounts_limits_text(&key->rule, limits);
-    return printf("%-9s %-8s %-28s %-21s %-21s %-20s %s\n", key->id, state_of(key, command->now_ms),
-                  scopes, expires, used, key->name[0] != '\0' ? key->name : "-", limits) >= 0
+    return printf("%-9s %-8s %-28s %-21s %-21s %-20s %s\n", key->id, state_of(key, now_ms), scopes,
+                  expires, used, key->name[0] != '\0' ? key->name : "-", limits) >= 0
                ? RC_OK
                : error_set(err, RC_INTERNAL, "cannot write to standard output");
 }
 
-static enum rc list(const struct command *command, struct error *err)
+static enum rc list(struct cli_call *call, struct error *err)
 {
     static struct account_key page[ACCOUNT_LIST_MAX];
-    const struct options *options = command->options;
+    const struct options *options = call->options;
     enum accounts_form form = accounts_form_choose(options->format);
     struct account_tenant tenant;
-    enum rc rc = account_tenant_get(command->account, options->tenant, &tenant, err);
+    enum rc rc = account_tenant_get(call->stores->account, options->tenant, &tenant, err);
     if (rc == RC_OK && form == ACCOUNTS_TABLE)
         (void)printf("%-9s %-8s %-28s %-21s %-21s %-20s %s\n", "KEY", "STATE", "SCOPES", "EXPIRES",
                      "LAST USED", "NAME", "LIMITS");
     char after[KEY_ID_SIZE] = "";
     uint32_t count = ACCOUNT_LIST_MAX;
     while (rc == RC_OK && count == ACCOUNT_LIST_MAX) {
-        rc = account_key_list(command->account, options->tenant, options->prefix, after, page,
+        rc = account_key_list(call->stores->account, options->tenant, options->prefix, after, page,
                               ACCOUNT_LIST_MAX, &count, err);
         for (uint32_t i = 0; rc == RC_OK && i < count; i++)
-            rc = print_row(command, form, &page[i], err);
+            rc = print_row(&page[i], form, call->now_ms, err);
         if (rc == RC_OK && count > 0)
             memcpy(after, page[count - 1].id, sizeof(after));
     }
     return rc;
 }
 
-static enum rc revoke(const struct command *command, struct error *err)
+static enum rc revoke(struct cli_call *call, struct error *err)
 {
-    enum rc rc = account_key_revoke(command->account, command->options->tenant, command->id,
-                                    command->now_ms, err);
+    const struct options *options = call->options;
+    enum rc rc = account_key_revoke(call->stores->account, options->tenant, call->argv[0],
+                                    call->now_ms, err);
     if (rc == RC_OK)
         (void)fprintf(stderr, "imago: key %s is revoked; servers refuse it within 5 seconds\n",
-                      command->id);
+                      call->argv[0]);
     return rc;
 }
 
-static enum rc rotate(const struct command *command, struct error *err)
+static enum rc rotate(struct cli_call *call, struct error *err)
 {
-    const struct options *options = command->options;
+    const struct options *options = call->options;
     struct account_key key;
     char token[KEY_TOKEN_SIZE];
-    uint64_t until_ms = command->now_ms + options->overlap;
-    enum rc rc = account_key_rotate(command->account, options->tenant, command->id, until_ms,
-                                    command->now_ms, token, err);
+    uint64_t until_ms = call->now_ms + options->overlap;
+    enum rc rc = account_key_rotate(call->stores->account, options->tenant, call->argv[0], until_ms,
+                                    call->now_ms, token, err);
     if (rc == RC_OK)
-        rc = account_key_get(command->account, options->tenant, command->id, &key, err);
+        rc = account_key_get(call->stores->account, options->tenant, call->argv[0], &key, err);
     if (rc == RC_OK)
-        rc = show_secret(command, &key, token, err);
+        rc = show_secret(options, &key, token, err);
     char until[ACCOUNTS_TIME_SIZE];
     accounts_time_text(until_ms, until);
     if (rc == RC_OK && options->overlap > 0)
@@ -194,55 +188,24 @@ static enum rc rotate(const struct command *command, struct error *err)
     return rc;
 }
 
-static const struct {
-    const char *name;
-    enum rc (*function)(const struct command *command, struct error *err);
-    int rest; /* arguments, the name among them */
-} verbs[] = {
-    {"create", create, 1}, {"list", list, 1}, {"revoke", revoke, 2}, {"rotate", rotate, 2}};
-
-static enum rc run(const struct options *options, const struct config *config, int rest,
-                   char **argv, struct error *err)
-{
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(argv[0], verbs[i].name) != 0 || rest != verbs[i].rest)
-            continue;
-        struct command command = {.options = options,
-                                  .config = config,
-                                  .id = rest > 1 ? argv[1] : "",
-                                  .now_ms = clock_wall_ms()};
-        enum rc rc = accounts_open(options->accounts, &command.account, err);
-        if (rc == RC_OK)
-            rc = verbs[i].function(&command, err);
-        account_free(command.account);
-        return rc;
-    }
-    return error_set(err, RC_INVALID,
-                     "write 'imago key create', 'list', 'revoke KEY' or 'rotate KEY'");
-}
+static const struct cli_verb verbs[] = {{"create", "", STORE_ACCOUNTS | STORE_CREATE, create},
+                                        {"list", "", STORE_ACCOUNTS, list},
+                                        {"revoke", "KEY", STORE_ACCOUNTS, revoke},
+                                        {"rotate", "KEY", STORE_ACCOUNTS, rotate}};
 
 int cli_key(int argc, char **argv)
 {
     struct options options = {0};
-    struct config config;
-    struct error err = {0};
-    enum config_result result;
-    int rest = 0;
-    enum rc rc =
-        config_load(&config, rows, row_count, &options, argc, argv, false, &rest, &result, &err);
-    if (rc != RC_OK)
-        return cli_fail(&err);
-    if (result == CONFIG_HELP || rest == 0) {
-        config_done(&config);
-        return cli_help(
-            "key create | list | revoke KEY | rotate KEY",
+    const struct cli_command command = {
+        .name = "key",
+        .prose =
             "create: a key for a tenant, printed once. list: the tenant's keys, never their "
             "secrets.\nrevoke: ends a key for good. rotate: a new secret for the same key; the old "
             "one works for --overlap.\nKEY is the id that list shows: the 8 characters after "
             "'imago_'.\nLimits given here are the key's own; without any, the tenant's count.",
-            rows, row_count, false);
-    }
-    rc = run(&options, &config, rest, argv, &err);
-    config_done(&config);
-    return rc == RC_OK ? 0 : cli_fail(&err);
+        .rows = rows,
+        .row_count = sizeof(rows) / sizeof(rows[0]),
+        .verbs = verbs,
+        .verb_count = sizeof(verbs) / sizeof(verbs[0])};
+    return cli_run(&command, &options, argc, argv);
 }

@@ -19,18 +19,27 @@ static const struct option rows[] = {
 #include "cli/model_options.def"
 #undef OPTION
 };
-static const size_t row_count = sizeof(rows) / sizeof(rows[0]);
 
-static enum rc list(const struct options *options, struct engine *engine, struct error *err)
+static enum rc open_engine(struct engine **ret_engine, struct error *err)
 {
+    struct engine_config config = {.driver = "openvino"};
+    return engine_open(&config, ret_engine, err);
+}
+
+static enum rc list(struct cli_call *call, struct error *err)
+{
+    const struct options *options = call->options;
+    struct engine *engine = NULL;
     char dir[PATH_MAX];
     struct model_repository *repository = NULL;
     enum rc rc = models_dir_find(options->models, dir, err);
     struct model_repository_config config = {.dir = dir, .batch_max = 1};
     if (rc == RC_OK)
+        rc = open_engine(&engine, err);
+    if (rc == RC_OK)
         rc = model_repository_open(&config, engine, &repository, err);
     if (rc != RC_OK)
-        return rc;
+        goto out;
     (void)printf("%-28s %-10s %-9s %-8s %s\n", "MODEL", "VERSION", "PRECISION", "CLASSES", "INPUT");
     for (uint32_t i = 0; i < model_count(repository); i++) {
         const struct model *model = model_at(repository, i);
@@ -39,51 +48,39 @@ static enum rc list(const struct options *options, struct engine *engine, struct
                      precision_text(spec->precision), model_class_count(model),
                      spec->geometry.width, spec->geometry.height);
     }
+out:
     model_repository_free(repository);
-    return RC_OK;
-}
-
-static enum rc inspect(const char *path, struct engine *engine, struct error *err)
-{
-    struct buf yaml = BUF_INIT(YAML_SIZE_MAX);
-    enum rc rc = model_inspect(path, engine, &yaml, err);
-    if (rc == RC_OK && cli_print(&yaml) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
-    buf_done(&yaml);
+    engine_free(engine);
     return rc;
 }
+
+static enum rc inspect(struct cli_call *call, struct error *err)
+{
+    struct engine *engine = NULL;
+    struct buf yaml = BUF_INIT(YAML_SIZE_MAX);
+    enum rc rc = open_engine(&engine, err);
+    if (rc == RC_OK)
+        rc = model_inspect(call->argv[0], engine, &yaml, err);
+    if (rc == RC_OK)
+        rc = cli_print(&yaml, err);
+    buf_done(&yaml);
+    engine_free(engine);
+    return rc;
+}
+
+static const struct cli_verb verbs[] = {{"list", "", 0, list},
+                                        {"inspect", "FILE.onnx", 0, inspect}};
 
 int cli_model(int argc, char **argv)
 {
     struct options options = {0};
-    struct config config;
-    struct error err = {0};
-    enum config_result result;
-    int rest = 0;
-    enum rc rc =
-        config_load(&config, rows, row_count, &options, argc, argv, false, &rest, &result, &err);
-    if (rc != RC_OK)
-        return cli_fail(&err);
-    if (result == CONFIG_HELP || rest == 0) {
-        config_done(&config);
-        return cli_help("model list [--models DIR] | inspect FILE.onnx",
-                        "list: the models of the repository. inspect: a first model.yaml for an "
-                        "ONNX classifier, with a\ncomment at each line that a person must check.",
-                        rows, row_count, false);
-    }
-    struct engine_config engine_config = {.driver = "openvino"};
-    struct engine *engine = NULL;
-    rc = engine_open(&engine_config, &engine, &err);
-    if (rc == RC_OK) {
-        if (strcmp(argv[0], "list") == 0 && rest == 1)
-            rc = list(&options, engine, &err);
-        else if (strcmp(argv[0], "inspect") == 0 && rest == 2)
-            rc = inspect(argv[1], engine, &err);
-        else
-            rc = error_set(&err, RC_INVALID,
-                           "write 'imago model list' or 'imago model inspect FILE.onnx'");
-    }
-    engine_free(engine);
-    config_done(&config);
-    return rc == RC_OK ? 0 : cli_fail(&err);
+    const struct cli_command command = {
+        .name = "model",
+        .prose = "list: the models of the repository. inspect: a first model.yaml for an "
+                 "ONNX classifier, with a\ncomment at each line that a person must check.",
+        .rows = rows,
+        .row_count = sizeof(rows) / sizeof(rows[0]),
+        .verbs = verbs,
+        .verb_count = sizeof(verbs) / sizeof(verbs[0])};
+    return cli_run(&command, &options, argc, argv);
 }

@@ -28,7 +28,6 @@ static const struct option rows[] = {
 #include "cli/predict_options.def"
 #undef OPTION
 };
-static const size_t row_count = sizeof(rows) / sizeof(rows[0]);
 
 enum form { FORM_TABLE, FORM_JSONL, FORM_CSV };
 
@@ -195,8 +194,8 @@ static enum rc finish_item(struct labelling *labelling, struct item *item, struc
     if (rc != RC_OK)
         (void)error_set(err, rc, "cannot write the answer for '%.150s': %s", item->path,
                         rc_text(rc));
-    else if (cli_print(text) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
+    else
+        rc = cli_print(text, err);
     buf_done(&item->file);
     work_request_free(item->request);
     item->request = NULL;
@@ -210,8 +209,8 @@ static enum rc label_files(struct labelling *labelling, const struct files *file
     struct progress progress;
     size_t started = 0;
     enum rc rc = labelling->form == FORM_CSV ? answer_csv_head("file", &text) : RC_OK;
-    if (rc == RC_OK && text.size > 0 && cli_print(&text) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
+    if (rc == RC_OK && text.size > 0)
+        rc = cli_print(&text, err);
     progress_init(&progress, "labelling", files->count);
     for (size_t i = 0; i < files->count; i++) {
         /* After a failure, what is in work is waited for and thrown away. */
@@ -242,8 +241,8 @@ static enum form choose_form(const char *format)
                                         : FORM_JSONL;
 }
 
-static enum rc run(const struct options *options, const struct files *files,
-                   enum rc *ret_first_failure, struct error *err)
+static enum rc label(const struct options *options, const struct files *files,
+                     enum rc *ret_first_failure, struct error *err)
 {
     struct labelling labelling = {.options = options, .form = choose_form(options->format)};
     (void)pthread_mutex_init(&labelling.lock, NULL);
@@ -259,38 +258,36 @@ static enum rc run(const struct options *options, const struct files *files,
     return rc;
 }
 
+static enum rc run(struct cli_call *call, struct error *err)
+{
+    struct files files = {0};
+    enum rc first_failure = RC_OK;
+    enum rc rc = RC_OK;
+    for (int i = 0; i < call->argc && rc == RC_OK; i++)
+        rc = files_add(&files, call->argv[i], err);
+    if (rc == RC_OK && files.count == 0)
+        rc = error_set(err, RC_NOT_FOUND, "there is no picture in '%.150s'", call->argv[0]);
+    if (rc == RC_OK)
+        rc = label(call->options, &files, &first_failure, err);
+    files_done(&files);
+    call->status = rc_exit_status(first_failure);
+    return rc;
+}
+
+static const struct cli_verb verb = {"", "FILE|DIR|- ...", 0, run};
+
 int cli_predict(int argc, char **argv)
 {
     struct options options = {0};
-    struct config config;
-    struct error err = {0};
-    enum config_result result;
-    int rest = 0;
-    enum rc rc =
-        config_load(&config, rows, row_count, &options, argc, argv, false, &rest, &result, &err);
-    if (rc != RC_OK)
-        return cli_fail(&err);
-    if (result == CONFIG_HELP) {
-        config_done(&config);
-        return cli_help(
-            "predict FILE|DIR|- ...",
-            "Labels pictures as the server would; '-' is one picture on standard input.\n"
-            "Exit status: 0 all were labelled; 7 a picture cannot be decoded; 6 one is "
-            "over a limit; 4 a file\nor model is missing; 2 the command line is wrong. "
-            "With several failures, the first one's.",
-            rows, row_count, false);
-    }
-    struct files files = {0};
-    enum rc first_failure = RC_OK;
-    if (rest == 0)
-        rc = error_set(&err, RC_INVALID, "name a picture, a folder, or '-' for standard input");
-    for (int i = 0; i < rest && rc == RC_OK; i++)
-        rc = files_add(&files, argv[i], &err);
-    if (rc == RC_OK && files.count == 0)
-        rc = error_set(&err, RC_NOT_FOUND, "there is no picture in '%.150s'", argv[0]);
-    if (rc == RC_OK)
-        rc = run(&options, &files, &first_failure, &err);
-    files_done(&files);
-    config_done(&config);
-    return rc == RC_OK ? rc_exit_status(first_failure) : cli_fail(&err);
+    const struct cli_command command = {
+        .name = "predict",
+        .prose = "Labels pictures as the server would; '-' is one picture on standard input.\n"
+                 "Exit status: 0 all were labelled; 7 a picture cannot be decoded; 6 one is "
+                 "over a limit; 4 a file\nor model is missing; 2 the command line is wrong. "
+                 "With several failures, the first one's.",
+        .rows = rows,
+        .row_count = sizeof(rows) / sizeof(rows[0]),
+        .verbs = &verb,
+        .verb_count = 1};
+    return cli_run(&command, &options, argc, argv);
 }

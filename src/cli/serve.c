@@ -27,10 +27,8 @@ struct serving {
     struct engine *engine;
     struct model_repository *repository;
     struct predict *predict;
-    struct results *results; /* NULL, like blob: nothing is stored */
-    struct blob *blob;
-    struct account *account; /* NULL: no accounts */
-    bool is_open;            /* when it started: nobody needs a key */
+    struct stores stores; /* the same accounts, predictions, pictures, jobs as the commands' */
+    bool is_open;         /* when it started: nobody needs a key */
     struct work *work;
     struct api *api;
     struct http_server *public_server;
@@ -40,39 +38,27 @@ struct serving {
     atomic_bool stopping; /* read by the preloader */
 };
 
-static enum rc make_folder(const char *path, struct error *err)
-{
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
-        return RC_OK;
-    return error_set(err, RC_UNAVAILABLE, "cannot create '%.150s': %s", path, strerror(errno));
-}
-
-/* A change of the command line reaches the server within this time; at most 5 s are promised. */
-#define CREDENTIALS_KEPT_MS 4000u
-
 /* First of all: a server that may not be reached from elsewhere must not even begin. */
 static enum rc open_accounts(struct serving *serving, struct error *err)
 {
     const struct settings *settings = serving->settings;
+    struct stores *stores = &serving->stores;
     bool ever = false;
-    enum rc rc = RC_OK;
-    if (strcmp(settings->accounts, "none") != 0) {
-        struct account_config account = {.url = settings->accounts,
-                                         .cache_ms = CREDENTIALS_KEPT_MS};
-        /* The accounts may be in it. */
-        rc = make_folder(settings->data, err);
-        if (rc == RC_OK)
-            rc = account_open(&account, &serving->account, err);
-        if (rc == RC_OK)
-            rc = account_ever(serving->account, &ever, err);
-    }
+    enum rc rc = stores_resolve(&settings->stores, stores, err);
+    if (rc == RC_OK)
+        rc = stores_make_data(&settings->stores, err);
+    if (rc == RC_OK)
+        rc = stores_open(stores, (stores_on(stores) & STORE_ACCOUNTS) | STORE_CREATE, err);
+    if (rc == RC_OK && stores->account != NULL)
+        rc = account_ever(stores->account, &ever, err);
     serving->is_open = !ever;
     if (rc == RC_OK && !ever && !listen_is_loopback(settings->listen))
         rc = error_set(err, RC_INVALID,
                        "--listen %.60s can be reached from elsewhere, and there is no key yet: "
-                       "run 'imago key create --accounts sqlite:PATH', then serve with the same "
-                       "--accounts; or listen on 127.0.0.1",
-                       settings->listen);
+                       "run 'imago key create' with the same --data and --accounts, then serve "
+                       "%s; or listen on 127.0.0.1",
+                       settings->listen,
+                       stores->account != NULL ? "again" : "without --accounts none");
     return rc;
 }
 
@@ -82,12 +68,11 @@ static enum rc open_models(struct serving *serving, struct error *err)
     char cache[PATH_MAX];
     char models[PATH_MAX];
     enum rc rc = models_dir_find(settings->models, models, err);
-    if (rc == RC_OK)
-        rc = make_folder(settings->data, err);
-    if (rc == RC_OK && snprintf(cache, sizeof(cache), "%s/cache", settings->data) >= PATH_MAX)
+    if (rc == RC_OK &&
+        snprintf(cache, sizeof(cache), "%s/cache", settings->stores.data) >= PATH_MAX)
         rc = error_set(err, RC_INVALID, "--data: the path is over %d characters", PATH_MAX - 8);
-    if (rc == RC_OK)
-        rc = make_folder(cache, err);
+    if (rc == RC_OK && mkdir(cache, 0700) != 0 && errno != EEXIST)
+        rc = error_set(err, RC_UNAVAILABLE, "cannot create '%.150s': %s", cache, strerror(errno));
     struct engine_config engine = {.driver = settings->engine,
                                    .cache_dir = cache,
                                    .stream_count = settings->workers,
@@ -99,21 +84,6 @@ static enum rc open_models(struct serving *serving, struct error *err)
     if (rc == RC_OK)
         rc = model_repository_open(&repository, serving->engine, &serving->repository, err);
     return rc;
-}
-
-static enum rc open_stores(struct serving *serving, struct error *err)
-{
-    const struct settings *settings = serving->settings;
-    bool results = strcmp(settings->results, "none") != 0;
-    bool images = strcmp(settings->images, "none") != 0;
-    if (results != images)
-        return error_set(err, RC_INVALID, "--results and --images belong together: %s is missing",
-                         results ? "--images file:FOLDER" : "--results sqlite:PATH");
-    if (!results)
-        return RC_OK;
-    struct blob_config blob = {.url = settings->images};
-    enum rc rc = results_open(settings->results, &serving->results, err);
-    return rc == RC_OK ? blob_open(&blob, &serving->blob, err) : rc;
 }
 
 static struct image_limits image_limits(const struct settings *settings)
@@ -133,16 +103,16 @@ static enum rc open_work(struct serving *serving, struct error *err)
         .repository = serving->repository,
         .limits = image_limits(settings),
         .worker_count = settings->workers,
-        .queue_max = settings->queue,
+        .queue_max = settings->waiting,
         .batch_max = settings->batch,
     };
     enum rc rc = predict_open(&predict, &serving->predict, err);
     if (rc == RC_OK)
-        rc = open_stores(serving, err);
+        rc = stores_open(&serving->stores, stores_on(&serving->stores) | STORE_CREATE, err);
     struct work_config work = {.predict = serving->predict,
                                .repository = serving->repository,
-                               .results = serving->results,
-                               .blob = serving->blob};
+                               .results = serving->stores.results,
+                               .blob = serving->stores.blob};
     return rc == RC_OK ? work_open(&work, &serving->work, err) : rc;
 }
 
@@ -175,9 +145,9 @@ static enum rc open_edge(struct serving *serving, struct error *err)
     struct api_config api = {
         .work = serving->work,
         .repository = serving->repository,
-        .account = serving->account,
-        .results = serving->results,
-        .blob = serving->blob,
+        .account = serving->stores.account,
+        .results = serving->stores.results,
+        .blob = serving->stores.blob,
         .limits = image_limits(settings),
         .answer_memory_max = settings->body_memory,
         .body_max = settings->body_size,
@@ -213,9 +183,7 @@ static void close_serving(struct serving *serving)
     predict_free(serving->predict);
     work_free(serving->work);
     http_server_free(serving->public_server);
-    blob_free(serving->blob);
-    results_free(serving->results);
-    account_free(serving->account);
+    stores_close(&serving->stores);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
 }
@@ -293,7 +261,7 @@ static void *preload(void *argument)
     return NULL;
 }
 
-static enum rc run(const struct settings *settings, enum log_level level, struct error *err)
+static enum rc serve(const struct settings *settings, enum log_level level, struct error *err)
 {
     fix_malloc();
     /* Every thread, the log's too, inherits this mask: signals come to wait_signal() alone. */
@@ -340,32 +308,30 @@ static enum rc run(const struct settings *settings, enum log_level level, struct
     return rc;
 }
 
+static enum rc run(struct cli_call *call, struct error *err)
+{
+    const struct settings *settings = call->options;
+    enum log_level level = LOG_INFO;
+    enum rc rc = log_level_parse(settings->log_level, &level);
+    if (rc == RC_OK)
+        rc = serve(settings, level, err);
+    log_close();
+    return rc;
+}
+
+static const struct cli_verb verb = {"", "", 0, run};
+
 int cli_serve(int argc, char **argv)
 {
-    struct settings settings = {0};
-    struct config config;
-    struct error err = {0};
-    enum config_result result;
-    int rest = 0;
-    enum rc rc = config_load(&config, settings_rows, settings_count, &settings, argc, argv, true,
-                             &rest, &result, &err);
-    if (rc != RC_OK)
-        return cli_fail(&err);
-    enum log_level level = LOG_INFO;
-    if (result == CONFIG_HELP) {
-        config_done(&config);
-        return cli_help("serve [--SETTING VALUE ...]",
-                        "Serves predictions over HTTP until SIGTERM or SIGINT, then finishes what "
-                        "it accepted.",
-                        settings_rows, settings_count, true);
-    }
-    if (rest > 0)
-        rc = error_set(&err, RC_INVALID, "serve takes options only, not '%.60s'", argv[0]);
-    if (rc == RC_OK)
-        rc = log_level_parse(settings.log_level, &level);
-    if (rc == RC_OK)
-        rc = run(&settings, level, &err);
-    log_close();
-    config_done(&config);
-    return rc == RC_OK ? 0 : cli_fail(&err);
+    static struct settings settings;
+    const struct cli_command command = {
+        .name = "serve",
+        .flags = "[--SETTING VALUE ...]",
+        .prose = "Serves predictions over HTTP until SIGTERM or SIGINT, then finishes what it "
+                 "accepted.",
+        .rows = settings_rows,
+        .row_count = settings_count,
+        .verbs = &verb,
+        .verb_count = 1};
+    return cli_run(&command, &settings, argc, argv);
 }

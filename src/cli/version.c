@@ -4,21 +4,27 @@
 #include "image/image.h"
 
 #include <stdio.h>
-#include <string.h>
 
-int cli_version(int argc, char **argv)
+static enum rc run(struct cli_call *call, struct error *err)
 {
-    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0))
-        return cli_help("version", "Prints the version and the picture formats that are built in.",
-                        NULL, 0, false);
-    if (argc > 0) {
-        struct error err = {.rc = RC_INVALID, .text = "version takes no arguments"};
-        return cli_fail(&err);
-    }
+    (void)call;
     (void)printf("imago %s\npictures:", IMAGO_VERSION);
     for (enum image_format format = 0; format < IMAGE_FORMAT_COUNT; format++)
         if (image_format_built_in(format))
             (void)printf(" %s", image_format_text(format));
-    (void)printf("\n");
-    return 0;
+    return puts("") >= 0 && fflush(stdout) == 0
+               ? RC_OK
+               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+}
+
+static const struct cli_verb verb = {"", "", 0, run};
+
+int cli_version(int argc, char **argv)
+{
+    const struct cli_command command = {
+        .name = "version",
+        .prose = "Prints the version and the picture formats that are built in.",
+        .verbs = &verb,
+        .verb_count = 1};
+    return cli_run(&command, NULL, argc, argv);
 }

@@ -15,10 +15,14 @@
 #define FILE_SIZE_MAX (64u * 1024)
 
 const struct option settings_rows[] = {
-#define OPTION(...) CONFIG_ROW(struct settings, __VA_ARGS__)
+#define OPTION(...) CONFIG_ROW_SERVER(struct settings, __VA_ARGS__)
 #include "config/options.def"
 #undef OPTION
+#define OPTION(...) CONFIG_ROW_SERVER(struct stores_settings, __VA_ARGS__)
+#include "config/stores.def"
+#undef OPTION
 };
+_Static_assert(offsetof(struct settings, stores) == 0, "stores.def's offsets count from there");
 const size_t settings_count = sizeof(settings_rows) / sizeof(settings_rows[0]);
 _Static_assert(sizeof(settings_rows) / sizeof(settings_rows[0]) <= CONFIG_OPTION_MAX,
                "raise CONFIG_OPTION_MAX");
@@ -34,12 +38,18 @@ static bool same_name(const char *field, const char *name, size_t size)
     return true;
 }
 
+static const struct option *find_in(const struct option *rows, size_t count, const char *name,
+                                    size_t size)
+{
+    for (size_t i = 0; i < count; i++)
+        if (same_name(rows[i].field, name, size))
+            return &rows[i];
+    return NULL;
+}
+
 static const struct option *find(const struct config *config, const char *name, size_t size)
 {
-    for (size_t i = 0; i < config->count; i++)
-        if (same_name(config->rows[i].field, name, size))
-            return &config->rows[i];
-    return NULL;
+    return find_in(config->rows, config->count, name, size);
 }
 
 /* The option that shares the longest beginning with `name`, for "did you mean". */
@@ -107,7 +117,7 @@ static enum rc load_environment(struct config *config, struct error *err)
     for (size_t i = 0; i < config->count; i++) {
         char name[80];
         option_variable(&config->rows[i], name, sizeof(name));
-        const char *text = getenv(name);
+        const char *text = config->rows[i].server ? getenv(name) : NULL;
         if (text == NULL)
             continue;
         enum rc rc = assign(config, &config->rows[i], text, SOURCE_ENVIRONMENT, name, err);
@@ -151,10 +161,14 @@ static enum rc load_events(struct config *config, yaml_parser_t *parser, struct 
             } else {
                 char from[640];
                 const struct option *row = find(config, key, strlen(key));
+                /* The file is the server's: a command may have no use for a setting of it. */
+                bool known = find_in(settings_rows, settings_count, key, strlen(key)) != NULL;
                 (void)snprintf(from, sizeof(from), "%s:%zu: %s", config->file, line,
-                               row != NULL ? key : "the setting");
-                if (row == NULL)
+                               known ? key : "the setting");
+                if (!known)
                     rc = unknown(config, from, key, err);
+                else if (row == NULL || !row->server)
+                    rc = RC_OK;
                 else if (config->sources[row - config->rows] == SOURCE_FILE)
                     rc = error_set(err, RC_INVALID, "%s is set twice", from);
                 else

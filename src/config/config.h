@@ -39,6 +39,7 @@ struct option {
         *shape; /* what --help prints for the value: HOST:PORT; with '|' it lists the choices */
     const char *help; /* one sentence or two; no line breaks */
     size_t offset;    /* in the struct of values */
+    bool server;      /* a setting of `imago serve`, wherever it is used: has a variable */
 };
 
 /* In a struct:        #define OPTION CONFIG_MEMBER
@@ -47,7 +48,9 @@ struct option {
  * and in the table:   #define OPTION(...) CONFIG_ROW(struct values, __VA_ARGS__)            */
 #define CONFIG_MEMBER(group, field, type, preset, min, max, shape, help) CONFIG_FIELD_##type field;
 #define CONFIG_ROW(values, group, field, type, preset, min, max, shape, help)                      \
-    {group, #field, OPTION_##type, preset, min, max, shape, help, offsetof(values, field)},
+    {group, #field, OPTION_##type, preset, min, max, shape, help, offsetof(values, field), false},
+#define CONFIG_ROW_SERVER(values, group, field, type, preset, min, max, shape, help)               \
+    {group, #field, OPTION_##type, preset, min, max, shape, help, offsetof(values, field), true},
 
 #define CONFIG_OPTION_MAX 96u
 
@@ -65,7 +68,8 @@ enum config_result { CONFIG_RUN, CONFIG_HELP };
 
 /* Fill `values` (zeroed by the caller). Flags come from argv[0..argc); what is no flag is moved to
  * the front of argv and counted in `*ret_rest`, in order; "--" ends the flags. With `environment`,
- * IMAGO_* variables and --config FILE (or IMAGO_CONFIG) are read too. --help or -h: CONFIG_HELP.
+ * IMAGO_* variables and --config FILE (or IMAGO_CONFIG) are read too, for the rows that are the
+ * server's; the file may name its other settings as well. --help or -h: CONFIG_HELP.
  * INVALID says which setting, from where, what it holds and what it may be. */
 NODISCARD enum rc config_load(struct config *config, const struct option *rows, size_t count,
                               void *values, int argc, char **argv, bool environment, int *ret_rest,
@@ -78,8 +82,18 @@ NODISCARD enum rc config_help(const struct option *rows, size_t count, bool envi
 NODISCARD enum rc config_print(const struct config *config, struct buf *into);
 NODISCARD enum rc config_reference(const struct option *rows, size_t count, struct buf *into);
 
+/* Where things are kept. The first member of the values of every table that has these rows:
+ *   #define OPTION(...) CONFIG_ROW_SERVER(struct stores_settings, __VA_ARGS__)
+ *   #include "config/stores.def"                                                            */
+struct stores_settings {
+#define OPTION CONFIG_MEMBER
+#include "config/stores.def"
+#undef OPTION
+};
+
 /* The server's table. */
 struct settings {
+    struct stores_settings stores;
 #define OPTION CONFIG_MEMBER
 #include "config/options.def"
 #undef OPTION

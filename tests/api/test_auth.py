@@ -644,7 +644,7 @@ def test_open_mode_is_tenant_default_with_every_scope(start, tmp_path, cat, list
 
 
 def test_without_accounts_credentials_are_not_looked_at(start):
-    server = start()
+    server = start(accounts="none")
     assert server.get("/v1/models", headers={"Authorization": "Bearer x"}).status_code == 200
 
 
@@ -680,6 +680,7 @@ def test_the_new_key_works_before_the_server_has_noticed(start, tmp_path, cat):
 
 def test_limits_of_default_hold_in_open_mode(start, tmp_path):
     accounts = Accounts(tmp_path)
+    accounts.tenant("acme")
     accounts.succeed("tenant", "set", "default", "--requests=1", "--window=1h", "--burst=2")
     server = start(accounts=accounts.url)
     assert [server.get("/v1/models").status_code for _ in range(3)] == [200, 200, 429]

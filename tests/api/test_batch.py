@@ -144,7 +144,7 @@ def wait_for_work(server, send):
 
 
 def test_a_full_queue_says_when_to_come_back(start, slow_picture, cat):
-    server = start(workers=1, queue=2, batch=1)
+    server = start(workers=1, waiting=2, batch=1)
     answers = answers_of(send_all(server, [slow_picture] * 12))
     assert {answer.status for answer in answers} == {200, 503}
     # One in work and two waiting at a time; how far the first ones got meanwhile is the machine's affair.
@@ -157,7 +157,7 @@ def test_a_full_queue_says_when_to_come_back(start, slow_picture, cat):
 
 
 def test_a_request_that_never_fits_the_queue(start, small_photos):
-    server = start(queue=4)
+    server = start(waiting=4)
     response = server.predict(*form(small_photos[:5]))
     assert response.status_code == 413
     assert "4" in response.json()["detail"]
@@ -189,7 +189,7 @@ def test_a_deadline_while_waiting(start, slow_picture, cat):
 
 
 def test_work_of_clients_that_went_away_is_dropped(start, slow_picture, cat):
-    server = start(workers=1, batch=1, queue=200)
+    server = start(workers=1, batch=1, waiting=200)
     in_front = wait_for_work(server, lambda: send_all(server, [slow_picture] * 2))
     gone = send_all(server, [slow_picture] * 20 + [cat] * 20)
     ports = {f"127.0.0.1:{wire.socket.getsockname()[1]}" for wire in gone}

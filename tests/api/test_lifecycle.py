@@ -419,7 +419,7 @@ def test_an_idle_server_costs_no_cpu(start, cat, small_photos):
 
 def test_a_flood_of_large_bodies_is_bounded(start, cat, small_photos):
     """Bodies of 6 MB with room for 16 MiB: some are served, the others are told to come back."""
-    server = start(body_memory="16Mi", queue=64)
+    server = start(body_memory="16Mi", waiting=64)
     warm_up(server, small_photos)
     base = server.memory_peak()
     picture = cat + bytes(6_000_000 - len(cat))
@@ -446,7 +446,7 @@ def test_a_flood_of_large_bodies_is_bounded(start, cat, small_photos):
 
 def test_a_flood_of_large_pictures_is_bounded(start, slow_picture, small_photos):
     """As many decoders as workers, whatever comes."""
-    server = start(workers=2, queue=64)
+    server = start(workers=2, waiting=64)
     warm_up(server, small_photos)
     base = server.memory_peak()
     with ThreadPoolExecutor(12) as clients:

@@ -442,7 +442,7 @@ def test_models_take_get_and_head_alone(server, method, path):
     assert response.headers["Allow"] == "GET, HEAD"
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/predict/", "/V1/predict", "/v1/predictions", "/v2",
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/predict/", "/V1/predict", "/v1/predictions/", "/v2",
                                   "/livez", "/readyz", "/v1/models/", "/v1//predict", "/v1/models/a/versions",
                                   "/v1/models/a/versions/", "/v1/models/a/b"])
 def test_unknown_path(server, path):

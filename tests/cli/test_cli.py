@@ -337,7 +337,7 @@ def test_no_progress_bar_elsewhere():
 
 ROW = re.compile(r'^OPTION\("([^"]*)", (\w+), (\w+), "([^"]*)", (\d+), (\d+), "([^"]*)"', re.M)
 OPTIONS = {name: (kind, preset, int(low), int(high), shape) for _, name, kind, preset, low, high, shape in
-           ROW.findall((ROOT / "src/config/options.def").read_text())}
+           ROW.findall("".join((ROOT / f"src/config/{table}.def").read_text() for table in ("options", "stores")))}
 LINE = re.compile(r"^([a-z-]+): +(.*?) +# (default|file|environment|flag)$")
 
 
@@ -461,8 +461,8 @@ def test_a_bad_value_names_the_setting_and_what_it_may_be(tmp_path, name):
 
 @pytest.mark.parametrize("text,word", [
     ("lisen: 1\n", "listen"), ("workers: [1]\n", "workers"), ("- workers\n", ""), ("workers: {a: 1}\n", "workers"),
-    ("workers: &a 1\nqueue: *a\n", ""), ("workers: 1\nworkers: 2\n", "workers"), ("workers\n", ""), ("a: 'b\n", ""),
-    ("workers: 1\n---\nqueue: 1\n", ""), ("\x00\x01", ""), ("workers: \n", "workers"), ("x" * 70000, "")])
+    ("workers: &a 1\nwaiting: *a\n", ""), ("workers: 1\nworkers: 2\n", "workers"), ("workers\n", ""), ("a: 'b\n", ""),
+    ("workers: 1\n---\nwaiting: 1\n", ""), ("\x00\x01", ""), ("workers: \n", "workers"), ("x" * 70000, "")])
 def test_a_bad_file(tmp_path, text, word):
     file = tmp_path / "imago.yaml"
     file.write_text(text)

@@ -189,6 +189,7 @@ def test_keys_as_a_table(accounts):
 # --- tenants ---------------------------------------------------------------------------------
 
 def test_default_is_built_in(accounts):
+    accounts.key()
     assert [tenant["id"] for tenant in map(json.loads, accounts.succeed("tenant", "list").splitlines())] == ["default"]
     assert show(accounts, "default")["limits"] == NO_LIMITS
 
@@ -237,19 +238,6 @@ def test_tenants_as_a_table(accounts):
     ["tenant", "create"], ["tenant", "show"], ["tenant", "list", "x"], ["tenant", "brew"]])
 def test_a_wrong_command_line(accounts, arguments):
     assert f"imago {arguments[0]} " in refuse(accounts, 2, *arguments)
-
-
-@pytest.mark.parametrize("command", ["key", "tenant"])
-def test_where_the_accounts_are(tmp_path, command):
-    def run(*arguments, **env):
-        return subprocess.run([IMAGO, command, "list", *arguments], capture_output=True, text=True,
-                              env=environment(**env))
-    url = f"sqlite:{tmp_path / 'a.db'}"
-    for missing in run(), run(IMAGO_ACCOUNTS="none"), run(IMAGO_ACCOUNTS=""), run("--accounts=none"):
-        assert missing.returncode == 2 and "--accounts" in missing.stderr
-    assert run(IMAGO_ACCOUNTS=url).returncode == run("--accounts", url, IMAGO_ACCOUNTS="none").returncode == 0
-    assert run("--accounts=redis:x").returncode == 2
-    assert run("--accounts", f"sqlite:{tmp_path / 'no/such/a.db'}").returncode == 11
 
 
 @pytest.mark.parametrize("command", ["key", "tenant"])

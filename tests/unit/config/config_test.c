@@ -54,18 +54,18 @@ TEST(every_default_is_legal)
 TEST(a_flag_wins_over_the_environment_and_that_over_the_file)
 {
     char path[] = "/tmp/imago-config-XXXXXX";
-    write_file(path, "queue: 11\nbatch: 3\ntop-k: 7\n");
+    write_file(path, "waiting: 11\nbatch: 3\ntop-k: 7\n");
     setenv("IMAGO_BATCH", "4", 1);
-    setenv("IMAGO_QUEUE", "12", 1);
+    setenv("IMAGO_WAITING", "12", 1);
     struct loaded loaded;
-    assert_int_equal(load(&loaded, true, ARGUMENTS("--queue", "13", "--config", path)), RC_OK);
-    assert_int_equal(loaded.settings.queue, 13);
+    assert_int_equal(load(&loaded, true, ARGUMENTS("--waiting", "13", "--config", path)), RC_OK);
+    assert_int_equal(loaded.settings.waiting, 13);
     assert_int_equal(loaded.settings.batch, 4);
     assert_int_equal(loaded.settings.top_k, 7);
     assert_int_equal(loaded.settings.connections, 4096);
     config_done(&loaded.config);
     unsetenv("IMAGO_BATCH");
-    unsetenv("IMAGO_QUEUE");
+    unsetenv("IMAGO_WAITING");
     unlink(path);
 }
 
@@ -102,7 +102,8 @@ TEST(a_switch_is_turned_on_and_off)
 TEST(what_is_no_flag_is_kept_in_order)
 {
     struct loaded loaded;
-    assert_int_equal(load(&loaded, false, ARGUMENTS("a", "--queue", "5", "-", "--", "--b")), RC_OK);
+    assert_int_equal(load(&loaded, false, ARGUMENTS("a", "--waiting", "5", "-", "--", "--b")),
+                     RC_OK);
     assert_int_equal(loaded.rest, 3);
     assert_string_equal(loaded.argv[0], "a");
     assert_string_equal(loaded.argv[1], "-");
@@ -113,13 +114,13 @@ TEST(what_is_no_flag_is_kept_in_order)
 TEST(a_wrong_value_names_the_setting_and_its_range)
 {
     static const char *const wrong[][2] = {
-        {"--queue=0", "--queue"},        {"--queue=-1", "--queue"},
-        {"--queue=1x", "--queue"},       {"--queue=99999999999999999999", "--queue"},
+        {"--waiting=0", "--waiting"},    {"--waiting=-1", "--waiting"},
+        {"--waiting=1x", "--waiting"},   {"--waiting=99999999999999999999", "--waiting"},
         {"--image-size=5", "64"},        {"--image-size=1T", "64"},
         {"--idle-timeout=10", "unit"},   {"--log-level=loud", "debug|info"},
-        {"--access-log=yes", "neither"}, {"--quue=1", "--queue"},
-        {"--no-queue", "no-queue"},      {"-q", "unknown"},
-        {"--queue", "needs a value"}};
+        {"--access-log=yes", "neither"}, {"--waitin=1", "--waiting"},
+        {"--no-waiting", "no-waiting"},  {"-q", "unknown"},
+        {"--waiting", "needs a value"}};
     struct loaded loaded;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_int_equal(load(&loaded, false, ARGUMENTS(wrong[i][0])), RC_INVALID);
@@ -130,13 +131,13 @@ TEST(a_wrong_value_names_the_setting_and_its_range)
 
 TEST(a_wrong_file_is_refused_with_its_line)
 {
-    static const char *const wrong[][2] = {{"queue: 5\nqueu: 5\n", ":2"},
-                                           {"queue: 5\nqueue: 6\n", "twice"},
-                                           {"queue:\n  a: 5\n", "single value"},
-                                           {"- queue\n", "lists"},
-                                           {"queue: *a\n", ":1"},
-                                           {"queue: [5]\n", "lists"},
-                                           {"queue: x\n", ":1: queue"},
+    static const char *const wrong[][2] = {{"waiting: 5\nwaitin: 5\n", ":2"},
+                                           {"waiting: 5\nwaiting: 6\n", "twice"},
+                                           {"waiting:\n  a: 5\n", "single value"},
+                                           {"- waiting\n", "lists"},
+                                           {"waiting: *a\n", ":1"},
+                                           {"waiting: [5]\n", "lists"},
+                                           {"waiting: x\n", ":1: waiting"},
                                            {"just text\n", "name: value"}};
     struct loaded loaded;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -163,10 +164,10 @@ TEST(an_empty_file_changes_nothing)
 TEST(what_is_printed_is_a_file_that_gives_the_same)
 {
     struct loaded first;
-    assert_int_equal(
-        load(&first, false,
-             ARGUMENTS("--data=a \"b\" \\c", "--queue=77", "--no-access-log", "--drain-delay=90s")),
-        RC_OK);
+    assert_int_equal(load(&first, false,
+                          ARGUMENTS("--data=a \"b\" \\c", "--waiting=77", "--no-access-log",
+                                    "--drain-delay=90s")),
+                     RC_OK);
     struct buf text = BUF_INIT(1 << 16);
     assert_int_equal(config_print(&first.config, &text), RC_OK);
     assert_int_equal(buf_append(&text, (struct bytes){(const uint8_t *)"", 1}), RC_OK);
@@ -174,17 +175,61 @@ TEST(what_is_printed_is_a_file_that_gives_the_same)
     write_file(path, (const char *)text.data);
     struct loaded second;
     assert_int_equal(load(&second, true, ARGUMENTS("--config", path)), RC_OK);
-    assert_string_equal(second.settings.data, "a \"b\" \\c");
+    assert_string_equal(second.settings.stores.data, "a \"b\" \\c");
     struct buf again = BUF_INIT(1 << 16);
     assert_int_equal(config_print(&second.config, &again), RC_OK);
     assert_non_null(strstr((const char *)text.data, "drain-delay: 90s"));
-    assert_int_equal(second.settings.queue, 77);
+    assert_int_equal(second.settings.waiting, 77);
     assert_false(second.settings.access_log);
     buf_done(&text);
     buf_done(&again);
     config_done(&first.config);
     config_done(&second.config);
     unlink(path);
+}
+
+/* A table that has some of the server's settings beside its own. */
+struct mixed {
+    struct stores_settings stores;
+    const char *format;
+};
+static const struct option mixed_rows[] = {
+#define OPTION(...) CONFIG_ROW_SERVER(struct stores_settings, __VA_ARGS__)
+#include "config/stores.def"
+#undef OPTION
+    CONFIG_ROW(struct mixed, "Options", format, TEXT, "auto", 0, 0, "KIND", "")};
+
+TEST(a_command_reads_the_server_s_settings_where_the_server_does)
+{
+    char path[] = "/tmp/imago-config-XXXXXX";
+    write_file(path, "workers: 3\ndata: /from/file\nimages: file:/i\n");
+    setenv("IMAGO_CONFIG", path, 1);
+    setenv("IMAGO_IMAGES", "file:/e", 1);
+    setenv("IMAGO_FORMAT", "nonsense", 1);
+    struct mixed values = {0};
+    struct config config;
+    enum config_result result;
+    struct error err = {0};
+    int rest = 0;
+    char *none[] = {NULL};
+    assert_int_equal(config_load(&config, mixed_rows, sizeof(mixed_rows) / sizeof(mixed_rows[0]),
+                                 &values, 0, none, true, &rest, &result, &err),
+                     RC_OK);
+    assert_string_equal(values.stores.data, "/from/file");
+    assert_string_equal(values.stores.images, "file:/e");
+    assert_string_equal(values.format, "auto");
+    config_done(&config);
+    unlink(path);
+    char other[] = "/tmp/imago-config-XXXXXX";
+    write_file(other, "workrs: 3\n");
+    setenv("IMAGO_CONFIG", other, 1);
+    assert_int_equal(config_load(&config, mixed_rows, sizeof(mixed_rows) / sizeof(mixed_rows[0]),
+                                 &values, 0, none, true, &rest, &result, &err),
+                     RC_INVALID);
+    unlink(other);
+    unsetenv("IMAGO_CONFIG");
+    unsetenv("IMAGO_IMAGES");
+    unsetenv("IMAGO_FORMAT");
 }
 
 TEST(help_names_every_setting)
@@ -202,7 +247,7 @@ TEST(help_names_every_setting)
     }
     buf_done(&text);
     struct loaded loaded;
-    assert_int_equal(load(&loaded, false, ARGUMENTS("--queue", "5", "--help")), RC_OK);
+    assert_int_equal(load(&loaded, false, ARGUMENTS("--waiting", "5", "--help")), RC_OK);
     assert_int_equal(loaded.result, CONFIG_HELP);
     config_done(&loaded.config);
 }

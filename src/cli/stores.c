@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/stores.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DATABASE "imago.db"
+#define PICTURES "images"
+/* A change of the command line reaches the server within this time; at most 5 s are promised. */
+#define CREDENTIALS_KEPT_MS 4000u
+
+static bool is_none(const char *setting) { return strcmp(setting, "none") == 0; }
+
+static enum rc choose(const char *setting, const char *scheme, const char *data, const char *name,
+                      char into[STORES_URL_SIZE], struct error *err)
+{
+    int size = setting[0] != '\0'
+                   ? snprintf(into, STORES_URL_SIZE, "%s", is_none(setting) ? "" : setting)
+                   : snprintf(into, STORES_URL_SIZE, "%s%s/%s", scheme, data, name);
+    return size < STORES_URL_SIZE ? RC_OK
+                                  : error_set(err, RC_INVALID, "'%.100s...' is over %d characters",
+                                              into, STORES_URL_SIZE - 1);
+}
+
+/* What refers to a result or a picture is of no use without it. */
+static enum rc check(const struct stores_settings *settings, struct error *err)
+{
+    bool results = !is_none(settings->results);
+    if (results && is_none(settings->images))
+        return error_set(err, RC_INVALID,
+                         "--images none without --results none: a prediction is kept with its "
+                         "picture or not at all; switch both off, or neither");
+    if (results)
+        return RC_OK;
+    const char *name = "images";
+    const char *setting = settings->images;
+    if (setting[0] == '\0' || is_none(setting)) {
+        name = "queue";
+        setting = settings->queue;
+    }
+    if (setting[0] == '\0' || is_none(setting))
+        return RC_OK;
+    return error_set(err, RC_INVALID,
+                     "--%s %.80s is of no use with --results none: leave it out, or say where "
+                     "results are to be kept",
+                     name, setting);
+}
+
+enum rc stores_resolve(const struct stores_settings *settings, struct stores *ret_stores,
+                       struct error *err)
+{
+    const char *data = settings->data;
+    if (data[0] == '\0')
+        return error_set(err, RC_INVALID, "--data is empty: name a folder");
+    *ret_stores = (struct stores){.settings = settings};
+    enum rc rc = check(settings, err);
+    if (rc == RC_OK)
+        rc = choose(settings->accounts, "sqlite:", data, DATABASE, ret_stores->accounts_url, err);
+    if (rc != RC_OK || is_none(settings->results))
+        return rc;
+    rc = choose(settings->results, "sqlite:", data, DATABASE, ret_stores->results_url, err);
+    if (rc == RC_OK)
+        rc = choose(settings->images, "file:", data, PICTURES, ret_stores->images_url, err);
+    if (rc == RC_OK)
+        rc = choose(settings->queue, "sqlite:", data, DATABASE, ret_stores->queue_url, err);
+    return rc;
+}
+
+uint32_t stores_on(const struct stores *stores)
+{
+    return (stores->accounts_url[0] != '\0' ? STORE_ACCOUNTS : 0u) |
+           (stores->results_url[0] != '\0' ? STORE_RESULTS : 0u) |
+           (stores->images_url[0] != '\0' ? STORE_IMAGES : 0u) |
+           (stores->queue_url[0] != '\0' ? STORE_QUEUE : 0u);
+}
+
+void stores_path(const char *url, char into[PATH_MAX])
+{
+    static const char *const schemes[] = {"sqlite:", "file:"};
+    into[0] = '\0';
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t size = strlen(schemes[i]);
+        if (strncmp(url, schemes[i], size) == 0)
+            (void)snprintf(into, PATH_MAX, "%.*s", (int)strcspn(url + size, "?"), url + size);
+    }
+}
+
+enum rc stores_make_data(const struct stores_settings *settings, struct error *err)
+{
+    if (mkdir(settings->data, 0700) == 0 || errno == EEXIST)
+        return RC_OK;
+    return error_set(err, RC_UNAVAILABLE, "--data: cannot create '%.150s': %s", settings->data,
+                     strerror(errno));
+}
+
+/* Shared by all that use what is in the folder of `path`. Where a folder cannot be locked, its file
+ * system has no locks, and nobody is kept out. */
+static enum rc lock_folder(struct stores *stores, const char *path, struct error *err)
+{
+    char folder[PATH_MAX];
+    (void)snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    int fd = open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return RC_OK; /* opening the store says why */
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
+        bool held = errno == EWOULDBLOCK;
+        (void)close(fd);
+        return held ? error_set(err, RC_BUSY,
+                                "'%.150s' is being restored; try again when it is "
+                                "done",
+                                path)
+                    : RC_OK;
+    }
+    assert(stores->lock_count < STORES_COUNT);
+    stores->locks[stores->lock_count++] = fd;
+    return RC_OK;
+}
+
+struct store {
+    uint32_t need;
+    const char *name; /* of the setting */
+    const char *setting;
+    const char *url;
+    bool is_open;
+};
+
+static enum rc prepare(struct stores *stores, const struct store *store, bool create,
+                       struct error *err)
+{
+    if (store->url[0] == '\0')
+        return error_set(err, RC_INVALID,
+                         "--%s is none, or --results is: this works where they are kept only; "
+                         "say where, as given to 'imago serve'",
+                         store->name);
+    char path[PATH_MAX];
+    stores_path(store->url, path);
+    if (create && store->setting[0] == '\0') {
+        enum rc rc = stores_make_data(stores->settings, err);
+        if (rc != RC_OK)
+            return rc;
+    }
+    if (!create && path[0] != '\0' && access(path, F_OK) != 0)
+        return error_set(err, errno == ENOENT ? RC_NOT_FOUND : RC_UNAVAILABLE,
+                         "'%.100s': %s. Run this where 'imago serve' runs, or give its --data DIR "
+                         "or --%s URL",
+                         path, strerror(errno), store->name);
+    return path[0] != '\0' ? lock_folder(stores, path, err) : RC_OK;
+}
+
+static enum rc open_one(struct stores *stores, const struct store *store, struct error *err)
+{
+    struct account_config account = {.url = store->url, .cache_ms = CREDENTIALS_KEPT_MS};
+    struct blob_config blob = {.url = store->url};
+    struct queue_config queue = {.url = store->url};
+    switch (store->need) {
+    case STORE_ACCOUNTS:
+        return account_open(&account, &stores->account, err);
+    case STORE_RESULTS:
+        return results_open(store->url, &stores->results, err);
+    case STORE_IMAGES:
+        return blob_open(&blob, &stores->blob, err);
+    default:
+        return queue_open(&queue, &stores->queue, err);
+    }
+}
+
+enum rc stores_open(struct stores *stores, uint32_t needs, struct error *err)
+{
+    const struct stores_settings *settings = stores->settings;
+    const struct store all[STORES_COUNT] = {
+        {STORE_ACCOUNTS, "accounts", settings->accounts, stores->accounts_url,
+         stores->account != NULL},
+        {STORE_RESULTS, "results", settings->results, stores->results_url, stores->results != NULL},
+        {STORE_IMAGES, "images", settings->images, stores->images_url, stores->blob != NULL},
+        {STORE_QUEUE, "queue", settings->queue, stores->queue_url, stores->queue != NULL}};
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < STORES_COUNT && rc == RC_OK; i++) {
+        if ((needs & all[i].need) == 0 || all[i].is_open)
+            continue;
+        rc = prepare(stores, &all[i], (needs & STORE_CREATE) != 0, err);
+        if (rc == RC_OK)
+            rc = open_one(stores, &all[i], err);
+    }
+    return rc;
+}
+
+void stores_close(struct stores *stores)
+{
+    queue_free(stores->queue);
+    blob_free(stores->blob);
+    results_free(stores->results);
+    account_free(stores->account);
+    for (uint32_t i = 0; i < stores->lock_count; i++)
+        (void)close(stores->locks[i]);
+    stores->queue = NULL;
+    stores->blob = NULL;
+    stores->results = NULL;
+    stores->account = NULL;
+    stores->lock_count = 0;
+}
