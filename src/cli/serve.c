@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/loopback.h"
 #include "cli/models_dir.h"
+#include "cli/serve_webhooks.h"
 
 #include "base/clock.h"
 #include "telemetry/log.h"
@@ -30,6 +31,7 @@ struct serving {
     struct stores stores; /* the same accounts, predictions, pictures, jobs as the commands' */
     bool is_open;         /* when it started: nobody needs a key */
     struct work *work;
+    struct webhook_sender *webhooks; /* NULL: nothing to send or to sign with */
     struct api *api;
     struct http_server *public_server;
     struct http_server *admin_server;
@@ -113,7 +115,11 @@ static enum rc open_work(struct serving *serving, struct error *err)
                                .repository = serving->repository,
                                .results = serving->stores.results,
                                .blob = serving->stores.blob};
-    return rc == RC_OK ? work_open(&work, &serving->work, err) : rc;
+    if (rc == RC_OK)
+        rc = work_open(&work, &serving->work, err);
+    return rc == RC_OK ? serve_webhooks_open(settings, serving->stores.results,
+                                             serving->stores.account, &serving->webhooks, err)
+                       : rc;
 }
 
 static enum rc open_server(struct serving *serving, const char *listen,
@@ -183,6 +189,7 @@ static void close_serving(struct serving *serving)
     predict_free(serving->predict);
     work_free(serving->work);
     http_server_free(serving->public_server);
+    webhook_sender_free(serving->webhooks);
     stores_close(&serving->stores);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
