@@ -23,13 +23,15 @@
 #include <sys/random.h>
 
 #define POLL_MS          250u
+#define CROWDED_POLL_MS  10u
 #define TROUBLE_POLL_MS  5000u
 #define LEASE_MORE_MS    15000u
 #define SLOT_COUNT       128u
 #define LANE_COUNT       256u
 #define TENANT_MAX       16u /* under way */
 #define LANE_MAX         4u
-#define TOOK_MS_FIRST    100u
+#define TOOK_MS_FIRST    20u
+#define TOOK_MS_QUICK    1000u /* its messages are waited for more closely */
 #define PUT_BACK_MS_MAX  600000u
 #define HEADER_TEXT_SIZE 160u
 
@@ -58,6 +60,7 @@ struct webhook_sender {
     pthread_t thread;
     atomic_bool ending;
     bool in_trouble;
+    uint64_t crowded_until_ms; /* messages that were put back find room about now */
     uint32_t used_count;
     struct slot slots[SLOT_COUNT];
     struct lane lanes[LANE_COUNT];
@@ -151,6 +154,8 @@ static void put_back_for_room(struct webhook_sender *sender, const struct result
     uint64_t free_ms = lane->free_ms > now_ms ? lane->free_ms : now_ms;
     free_ms += 1 + lane->took_ms / LANE_MAX;
     lane->free_ms = free_ms < latest_ms ? free_ms : latest_ms;
+    if (lane->took_ms < TOOK_MS_QUICK && sender->crowded_until_ms < lane->free_ms)
+        sender->crowded_until_ms = lane->free_ms;
     put_back(sender, message, lane->free_ms);
 }
 
@@ -285,14 +290,14 @@ static void finish(struct webhook_sender *sender, struct client_call *call)
     slot_done(sender, slot);
 }
 
-/* How many were due; as many as asked for means that more may be. */
-static uint32_t take(struct webhook_sender *sender)
+/* Whether more may be due. */
+static bool take(struct webhook_sender *sender)
 {
     uint32_t room = SLOT_COUNT - sender->used_count;
     uint32_t limit = room < RESULTS_TAKE_MAX ? room : RESULTS_TAKE_MAX;
     uint32_t count = 0;
     if (limit == 0)
-        return 0;
+        return false;
     struct error err = {0};
     uint64_t now_ms = clock_wall_ms();
     enum rc rc = results_outbox_take(sender->config.results, now_ms,
@@ -300,10 +305,19 @@ static uint32_t take(struct webhook_sender *sender)
                                      sender->taken, &count, &err);
     check_store(sender, rc, &err);
     if (rc != RC_OK)
-        return 0;
+        return false;
     for (uint32_t i = 0; i < count; i++)
         begin(sender, &sender->taken[i]);
-    return count == limit ? count : 0;
+    return count == limit;
+}
+
+static uint64_t pause_ms(const struct webhook_sender *sender, bool more)
+{
+    if (sender->in_trouble)
+        return TROUBLE_POLL_MS;
+    if (more)
+        return 0;
+    return clock_wall_ms() <= sender->crowded_until_ms ? CROWDED_POLL_MS : POLL_MS;
 }
 
 static void *sender_main(void *argument)
@@ -313,9 +327,8 @@ static void *sender_main(void *argument)
     while (!atomic_load(&sender->ending)) {
         uint64_t now_ns = clock_monotonic_ns();
         if (now_ns >= poll_ns) {
-            bool more = take(sender) > 0;
-            uint32_t pause_ms = sender->in_trouble ? TROUBLE_POLL_MS : more ? 0 : POLL_MS;
-            poll_ns = now_ns + pause_ms * NS_PER_MS;
+            bool more = take(sender);
+            poll_ns = now_ns + pause_ms(sender, more) * NS_PER_MS;
             now_ns = clock_monotonic_ns();
         }
         uint32_t wait_ms = poll_ns > now_ns ? (uint32_t)((poll_ns - now_ns) / NS_PER_MS) + 1 : 0;
