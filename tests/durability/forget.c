@@ -264,7 +264,8 @@ static bool refuses_name(int at, const char *path, bool takes_room)
 
 static int open_and_note(int at, const char *path, int flags, mode_t mode)
 {
-    if (CREATES(flags) && refuses_name(at, path, true))
+    if (CREATES(flags) ? refuses_name(at, path, true)
+                       : (flags & O_ACCMODE) != O_RDONLY && refuses_name(at, path, false))
         return -1;
     int fd = REAL(openat)(at, path, flags, mode);
     if (fd >= 0 && (flags & O_CREAT) != 0)

@@ -11,11 +11,13 @@ import subprocess
 import threading
 import time
 
-from imago_server import environment, eventually, serve_command, serve_settings
+from imago_server import IMAGO, environment, eventually, place, serve_command, serve_settings
 from load import Load
+from power import Disk
 from proof import prove_disk, prove_history, prove_server
 from told import Told
 
+FORGET = place("IMAGO_FORGET", IMAGO.parent / "tests/durability/libforget.so")
 ROUNDS_PER_FOLDER = 25  # then the data begin anew, so that a proof stays quick
 ANSWERS_MAX = 80  # until death
 SAMPLE = 30
@@ -58,10 +60,13 @@ class Rounds:
         eventually(lambda: self.told.count_answers() >= enough or self.told.wrong or not server.is_running(),
                    f"{enough} answers")
         self.wait_a_moment(0.03)
+        self.kill(server)
+        self.load.join()
+
+    def kill(self, server):
         assert server.is_running(), server.text[-6000:]
         server.expected_status = -signal.SIGKILL
         server.kill()
-        self.load.join()
 
     def kill_at_the_start(self, env=None, **settings):
         """While it opens and repairs what the last one left."""
@@ -86,6 +91,12 @@ class Rounds:
         self.seen |= fresh
         prove_history(server, self.told, self.rows)
 
+    def prove_reading(self, server):
+        """Beside the clients: what they were told of is still to be had."""
+        with self.told.lock:
+            kept = sorted(self.told.kept())
+        prove_server(server, self.told, self.dice.sample(kept, min(SAMPLE, len(kept))), [])
+
     def add_up(self):
         told = self.told
         self.done["predictions"] += len(told.predictions)
@@ -93,3 +104,29 @@ class Rounds:
         self.done["refused"] += told.refused
         self.done["unanswered"] += sum(request.results is None for request in told.requests.values())
         print(f"SEED={self.seed}: " + ", ".join(f"{count} {what}" for what, count in self.done.items()), flush=True)
+
+
+class DiskRounds(Rounds):
+    """On a disk that forgets and fails as it is told to."""
+
+    def __init__(self, disk_place, cache, *rest, **more):
+        super().__init__(*rest, **more)
+        self.disk_place, self.cache = disk_place, cache
+        self.turns = 0
+
+    def new_disk(self):
+        self.turns += 1
+        folder = self.disk_place / f"{self.turns}"
+        folder.mkdir()
+        disk = Disk(folder)
+        (disk.root / "data").mkdir(0o700)
+        return disk
+
+    def serve(self, start, disk, ignore=None, sync="auto"):
+        """The cache of compiled models is elsewhere: it may be lost at any time."""
+        data = disk.root / "data"
+        settings = self.stores(data)
+        settings["images"] += f"?sync={sync}"
+        (data / "cache").unlink(missing_ok=True)
+        (data / "cache").symlink_to(self.cache)
+        return start(folder=disk.root, cold=True, env=disk.environment(FORGET, ignore), **settings)
