@@ -377,3 +377,15 @@ void account_free(struct account *account)
         kept = next;
     }
 }
+
+enum rc account_backup(struct account *account, const char *path, struct error *err)
+{
+    assert(account != NULL && path != NULL);
+    return account->ops->backup(account, path, err);
+}
+
+enum rc account_check(struct account *account, bool full, struct error *err)
+{
+    assert(account != NULL);
+    return account->ops->check(account, full, err);
+}

@@ -141,4 +141,10 @@ NODISCARD enum rc account_tenure_list(struct account *account, const char *tenan
  * be NULL: what ran out goes back. Bounded work: *ret_more if there is more to do at once. */
 NODISCARD enum rc account_maintain(struct account *account, const struct account_ledger *ledger,
                                    uint64_t now_ms, bool *ret_more, struct error *err);
+
+/* A consistent copy while others write, of the whole file where a driver keeps more in it. INVALID:
+ * `path` exists. */
+NODISCARD enum rc account_backup(struct account *account, const char *path, struct error *err);
+/* INTERNAL with the first damage found. Full reads everything. */
+NODISCARD enum rc account_check(struct account *account, bool full, struct error *err);
 #endif

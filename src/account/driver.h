@@ -130,6 +130,9 @@ struct account_ops {
                                   const uint8_t fresh[WEBHOOK_SECRET_SIZE], bool rotate,
                                   uint64_t old_until_ms, uint64_t now_ms,
                                   struct account_webhook_secret *ret_secret, struct error *err);
+
+    enum rc (*backup)(struct account *account, const char *path, struct error *err);
+    enum rc (*check)(struct account *account, bool full, struct error *err);
 };
 
 /* Every driver's struct starts with this; account.c fills it after `open`. */

@@ -238,7 +238,19 @@ static enum rc fault_webhook_secret_put(struct account *account, const char *ten
     FORWARD(webhook_secret_put, tenant, fresh, rotate, old_until_ms, now_ms, ret_secret, err);
 }
 
+static enum rc fault_backup(struct account *account, const char *path, struct error *err)
+{
+    FORWARD(backup, path, err);
+}
+
+static enum rc fault_check(struct account *account, bool full, struct error *err)
+{
+    FORWARD(check, full, err);
+}
+
 const struct account_ops account_fault = {
+    .backup = fault_backup,
+    .check = fault_check,
     .scheme = "fault:",
     .free = fault_free,
     .open = fault_open,

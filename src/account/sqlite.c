@@ -347,7 +347,19 @@ static enum rc plan_list(struct account *account, const char *after_name, uint32
     return rc;
 }
 
+static enum rc db_backup(struct account *account, const char *path, struct error *err)
+{
+    return sqlite_backup(account_db_of(account), path, err);
+}
+
+static enum rc db_check(struct account *account, bool full, struct error *err)
+{
+    return sqlite_check(account_db_of(account), full, err);
+}
+
 const struct account_ops account_sqlite = {
+    .backup = db_backup,
+    .check = db_check,
     .scheme = "sqlite:",
     .open = open_db,
     .free = free_db,

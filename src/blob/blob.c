@@ -135,6 +135,13 @@ enum rc blob_list(struct blob *blob, const char *tenant, const uint8_t *after,
                            ret_count, err);
 }
 
+enum rc blob_tenant_next(struct blob *blob, const char *after, char into[BLOB_TENANT_SIZE_MAX + 1],
+                         struct error *err)
+{
+    assert(blob != NULL && after != NULL && into != NULL);
+    return blob->ops->tenant_next(blob, after, into, err);
+}
+
 enum rc blob_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms, struct error *err)
 {
     assert(blob != NULL && sweep != NULL && sweep->is_referenced != NULL);

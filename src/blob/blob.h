@@ -96,6 +96,11 @@ NODISCARD enum rc blob_list(struct blob *blob, const char *tenant, const uint8_t
                             struct blob_entry entries[], uint32_t count_max, uint32_t *ret_count,
                             struct error *err);
 
+/* The tenants that ever had a picture, by name: the first one after `after` ("" begins). NOT_FOUND:
+ * there is none left. */
+NODISCARD enum rc blob_tenant_next(struct blob *blob, const char *after,
+                                   char into[BLOB_TENANT_SIZE_MAX + 1], struct error *err);
+
 /* One pass over a tenant or all of them, in calls of bounded work: zero it, fill in the first part
  * and call blob_sweep() until `done`. */
 struct blob_sweep {

@@ -24,6 +24,7 @@ struct blob_ops {
     enum rc (*list)(struct blob *blob, const char *tenant, const uint8_t *after,
                     struct blob_entry entries[], uint32_t count_max, uint32_t *ret_count,
                     struct error *err);
+    enum rc (*tenant_next)(struct blob *blob, const char *after, char *into, struct error *err);
     enum rc (*sweep)(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms,
                      struct error *err);
 };

@@ -165,6 +165,13 @@ static enum rc fault_list(struct blob *blob, const char *tenant, const uint8_t *
     return rc;
 }
 
+static enum rc fault_tenant_next(struct blob *blob, const char *after, char *into,
+                                 struct error *err)
+{
+    return CALL(blob, BLOB_TENANT_NEXT, err,
+                blob_tenant_next(fault_of(blob)->inner, after, into, err));
+}
+
 static enum rc fault_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms,
                            struct error *err)
 {
@@ -180,5 +187,6 @@ const struct blob_ops blob_fault = {
     .stat = fault_stat,
     .delete = fault_delete,
     .list = fault_list,
+    .tenant_next = fault_tenant_next,
     .sweep = fault_sweep,
 };

@@ -5,7 +5,15 @@
 #define BLOB_FAULT_H
 #include "blob/blob.h"
 
-enum blob_call { BLOB_PUT, BLOB_GET, BLOB_STAT, BLOB_DELETE, BLOB_LIST, BLOB_SWEEP };
+enum blob_call {
+    BLOB_PUT,
+    BLOB_GET,
+    BLOB_STAT,
+    BLOB_DELETE,
+    BLOB_LIST,
+    BLOB_TENANT_NEXT,
+    BLOB_SWEEP
+};
 
 /* Of the calls of one kind (for BLOB_PUT: of the items), those after `skip_count` fail,
  * `fail_count` of them. A lost answer is a failure reported after the call has done its work. */

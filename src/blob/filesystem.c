@@ -291,5 +291,6 @@ const struct blob_ops blob_filesystem = {
     .stat = filesystem_stat,
     .delete = filesystem_delete,
     .list = filesystem_list,
+    .tenant_next = filesystem_tenant_next,
     .sweep = filesystem_sweep,
 };

@@ -74,6 +74,7 @@ void filesystem_put(struct blob *blob, struct blob_item items[], uint32_t count,
 enum rc filesystem_list(struct blob *blob, const char *tenant, const uint8_t *after,
                         struct blob_entry entries[], uint32_t count_max, uint32_t *ret_count,
                         struct error *err);
+enum rc filesystem_tenant_next(struct blob *blob, const char *after, char *into, struct error *err);
 enum rc filesystem_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms,
                          struct error *err);
 #endif

@@ -433,6 +433,18 @@ static void note_tenant(void *ctx, const char *name)
     memcpy(tenants->names[at], name, size + 1);
 }
 
+enum rc filesystem_tenant_next(struct blob *blob, const char *after, char *into, struct error *err)
+{
+    struct filesystem *fs = filesystem_of(blob);
+    struct tenants tenants = {.after = after};
+    if (!each_name(fs, fs->root, &tenants, note_tenant))
+        return disk_error(fs, errno, "listing", NULL, NULL, err);
+    if (tenants.count == 0)
+        return error_set(err, RC_NOT_FOUND, "no tenant after '%s'", after);
+    memcpy(into, tenants.names[0], sizeof(tenants.names[0]));
+    return RC_OK;
+}
+
 /* All tenants, a page of names at a time. True when they are all done. */
 static bool sweep_all(struct filesystem *fs, struct sweeping *sweeping)
 {

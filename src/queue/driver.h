@@ -44,6 +44,8 @@ struct queue_ops {
                      struct queue_stats *ret_stats, struct error *err);
     enum rc (*tenants)(struct queue *queue, const char *after, uint32_t max, uint64_t now_ms,
                        struct queue_stats into[], uint32_t *ret_count, struct error *err);
+    enum rc (*backup)(struct queue *queue, const char *path, struct error *err);
+    enum rc (*check)(struct queue *queue, bool full, struct error *err);
 };
 
 /* Every driver's struct starts with this; queue.c fills it after `open`. */

@@ -213,7 +213,25 @@ static enum rc fault_tenants(struct queue *queue, const char *after, uint32_t ma
 }
 
 /* Traits are the inner driver's when that is SQLite, the only one wrapped so far. */
+static enum rc fault_backup(struct queue *queue, const char *path, struct error *err)
+{
+    struct queue *inner = fault_of(queue)->inner;
+    enum queue_fault fault = decide(queue, QUEUE_CALL_BACKUP);
+    enum rc rc = fault == QUEUE_FAULT_BEFORE ? RC_OK : inner->ops->backup(inner, path, err);
+    return verdict(fault, rc, err);
+}
+
+static enum rc fault_check(struct queue *queue, bool full, struct error *err)
+{
+    struct queue *inner = fault_of(queue)->inner;
+    enum queue_fault fault = decide(queue, QUEUE_CALL_CHECK);
+    enum rc rc = fault == QUEUE_FAULT_BEFORE ? RC_OK : inner->ops->check(inner, full, err);
+    return verdict(fault, rc, err);
+}
+
 const struct queue_ops queue_fault = {
+    .backup = fault_backup,
+    .check = fault_check,
     .scheme = "fault:",
     .open = fault_open,
     .free = fault_free,

@@ -443,3 +443,15 @@ enum rc queue_tenants(struct queue *queue, const char *after, uint32_t max, uint
         rc = check_times(now_ms, now_ms, 0, err);
     return rc == RC_OK ? queue->ops->tenants(queue, after, max, now_ms, into, ret_count, err) : rc;
 }
+
+enum rc queue_backup(struct queue *queue, const char *path, struct error *err)
+{
+    assert(queue != NULL && path != NULL);
+    return queue->ops->backup(queue, path, err);
+}
+
+enum rc queue_check(struct queue *queue, bool full, struct error *err)
+{
+    assert(queue != NULL);
+    return queue->ops->check(queue, full, err);
+}

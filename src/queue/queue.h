@@ -197,4 +197,10 @@ NODISCARD enum rc queue_stats(struct queue *queue, const char *tenant, uint64_t 
 NODISCARD enum rc queue_tenants(struct queue *queue, const char *after, uint32_t max,
                                 uint64_t now_ms, struct queue_stats into[], uint32_t *ret_count,
                                 struct error *err);
+
+/* A consistent copy while others write, of the whole file where a driver keeps more in it. INVALID:
+ * `path` exists. */
+NODISCARD enum rc queue_backup(struct queue *queue, const char *path, struct error *err);
+/* INTERNAL with the first damage found. Full reads everything. */
+NODISCARD enum rc queue_check(struct queue *queue, bool full, struct error *err);
 #endif

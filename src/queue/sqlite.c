@@ -277,6 +277,16 @@ enum rc row_forget(struct tx *tx, const struct row *row, struct error *err)
     return rc;
 }
 
+static enum rc sqlite_queue_backup(struct queue *queue, const char *path, struct error *err)
+{
+    return sqlite_backup(sqlite_queue_of(queue)->db, path, err);
+}
+
+static enum rc sqlite_queue_check(struct queue *queue, bool full, struct error *err)
+{
+    return sqlite_check(sqlite_queue_of(queue)->db, full, err);
+}
+
 const struct queue_ops queue_sqlite = {
     .scheme = "sqlite:",
     .traits = {.service_clock = false},
@@ -295,4 +305,6 @@ const struct queue_ops queue_sqlite = {
     .purge = sqlite_queue_purge,
     .stats = sqlite_queue_stats,
     .tenants = sqlite_queue_tenants,
+    .backup = sqlite_queue_backup,
+    .check = sqlite_queue_check,
 };

@@ -60,6 +60,8 @@ struct results_ops {
                                uint64_t due_ms, struct error *err);
     enum rc (*expire)(struct results *results, uint64_t now_ms, uint32_t limit, uint32_t *ret_count,
                       struct error *err);
+    enum rc (*tenant_next)(struct results *results, const char *after, char *into,
+                           struct error *err);
     enum rc (*backup)(struct results *results, const char *path, struct error *err);
     enum rc (*check)(struct results *results, bool full, struct error *err);
 };

@@ -183,6 +183,12 @@ static enum rc fault_expire(struct results *results, uint64_t now_ms, uint32_t l
     FORWARD(RESULTS_EXPIRE, expire, now_ms, limit, ret_count, err);
 }
 
+static enum rc fault_tenant_next(struct results *results, const char *after, char *into,
+                                 struct error *err)
+{
+    FORWARD(RESULTS_TENANT_NEXT, tenant_next, after, into, err);
+}
+
 static enum rc fault_backup(struct results *results, const char *path, struct error *err)
 {
     FORWARD(RESULTS_BACKUP, backup, path, err);
@@ -215,6 +221,7 @@ const struct results_ops results_fault = {
     .outbox_done = fault_outbox_done,
     .outbox_retry_at = fault_outbox_retry_at,
     .expire = fault_expire,
+    .tenant_next = fault_tenant_next,
     .backup = fault_backup,
     .check = fault_check,
 };

@@ -247,6 +247,13 @@ enum rc results_expire(struct results *results, uint64_t now_ms, uint32_t limit,
     return results->ops->expire(results, now_ms, limit, ret_count, err);
 }
 
+enum rc results_tenant_next(struct results *results, const char *after,
+                            char into[RESULT_TENANT_SIZE_MAX + 1], struct error *err)
+{
+    assert(results != NULL && after != NULL && into != NULL);
+    return results->ops->tenant_next(results, after, into, err);
+}
+
 enum rc results_backup(struct results *results, const char *path, struct error *err)
 {
     assert(results != NULL && path != NULL);

@@ -232,6 +232,11 @@ NODISCARD enum rc results_outbox_retry_at(struct results *results, uint64_t numb
 NODISCARD enum rc results_expire(struct results *results, uint64_t now_ms, uint32_t limit,
                                  uint32_t *ret_count, struct error *err);
 
+/* The tenants that anything was ever committed for, by name: the first one after `after` (""
+ * begins). NOT_FOUND: there is none left. */
+NODISCARD enum rc results_tenant_next(struct results *results, const char *after,
+                                      char into[RESULT_TENANT_SIZE_MAX + 1], struct error *err);
+
 /* A consistent copy while others write; NOT_IMPLEMENTED where the service does that itself. To
  * restore: stop, put the file in the place of the old one, remove what is named after the old one
  * with -wal and -shm, start. */

@@ -96,6 +96,7 @@ const struct results_ops results_sqlite = {
     .outbox_done = sqlite_results_outbox_done,
     .outbox_retry_at = sqlite_results_outbox_retry_at,
     .expire = sqlite_results_expire,
+    .tenant_next = sqlite_results_tenant_next,
     .backup = sqlite_results_backup,
     .check = sqlite_results_check,
 };

@@ -71,6 +71,8 @@ enum rc sqlite_results_job_progress(struct results *results, struct bytes tenant
 enum rc sqlite_results_usage(struct results *results, struct bytes tenant, uint32_t from_day,
                              uint32_t to_day, uint32_t group, results_quantity_fn each, void *ctx,
                              struct error *err);
+enum rc sqlite_results_tenant_next(struct results *results, const char *after, char *into,
+                                   struct error *err);
 enum rc sqlite_results_verify(struct results *results, struct bytes tenant,
                               results_difference_fn each, void *ctx,
                               struct results_proof *ret_proof, struct error *err);

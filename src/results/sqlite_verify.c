@@ -7,7 +7,9 @@
  * grows with the rows of usage, never with the ledger. */
 #include "results/sqlite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define REPORT_MAX 1000u /* of a kind */
 
@@ -260,5 +262,26 @@ enum rc sqlite_results_verify(struct results *results, struct bytes tenant,
     results_set_done(&v.memory);
     if (rc == RC_OK)
         *ret_proof = proof;
+    return rc;
+}
+
+enum rc sqlite_results_tenant_next(struct results *results, const char *after, char *into,
+                                   struct error *err)
+{
+    struct sqlite_conn *conn = NULL;
+    enum rc rc = sqlite_read(db_of(results), &conn, err);
+    if (rc != RC_OK)
+        return rc;
+    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_TENANT_NEXT);
+    sqlite_bind_text(stmt, 1, (struct bytes){(const uint8_t *)after, strlen(after)});
+    bool row = false;
+    rc = sqlite_step(stmt, &row, err);
+    struct bytes tenant =
+        rc == RC_OK && row ? sqlite_column_text(stmt, 0) : (struct bytes){NULL, 0};
+    if (rc == RC_OK && tenant.size == 0)
+        rc = error_set(err, RC_NOT_FOUND, "no tenant after '%s'", after);
+    else if (rc == RC_OK)
+        (void)snprintf(into, RESULT_TENANT_SIZE_MAX + 1, "%.*s", (int)tenant.size, tenant.data);
+    sqlite_read_end(conn);
     return rc;
 }

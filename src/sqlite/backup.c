@@ -120,6 +120,12 @@ enum rc sqlite_check(struct sqlite *db, bool full, struct error *err)
     if (rc == RC_OK && version != db->version)
         rc = error_set(err, RC_INTERNAL, "%s: its '%s' tables have version %u instead of %u",
                        db->path, db->module, version, db->version);
+    char mode[16] = "wal";
+    if (rc == RC_OK && !db->unchanging)
+        rc = connection_text(conn, "PRAGMA journal_mode", mode, sizeof(mode), err);
+    if (rc == RC_OK && strcmp(mode, "wal") != 0)
+        rc = error_set(err, RC_INTERNAL, "%s: its journal mode is '%s' instead of 'wal'", db->path,
+                       mode);
     char found[160] = "ok";
     if (rc == RC_OK && full)
         rc = connection_text(conn, "PRAGMA integrity_check(1)", found, sizeof(found), err);

@@ -106,6 +106,33 @@ static enum rc apply_pragmas(struct sqlite_conn *conn, struct error *err)
     return rc;
 }
 
+#define URI_SIZE_MAX 16384u
+/* The path as SQLite's URIs have it. */
+static void unchanging_uri(const char *path, char into[URI_SIZE_MAX])
+{
+    size_t at = (size_t)snprintf(into, URI_SIZE_MAX, "file:");
+    for (; *path != '\0' && at + 32 < URI_SIZE_MAX; path++)
+        at += (size_t)snprintf(into + at, URI_SIZE_MAX - at, strchr("%?#", *path) ? "%%%02X" : "%c",
+                               *path);
+    (void)snprintf(into + at, URI_SIZE_MAX - at, "?immutable=1");
+}
+
+static int open_raw(struct sqlite *db, sqlite3 **ret_raw)
+{
+    char uri[URI_SIZE_MAX];
+    if (!db->read_only)
+        return sqlite3_open_v2(db->path, ret_raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                               db->vfs);
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | (db->unchanging ? SQLITE_OPEN_URI : 0);
+    if (db->unchanging)
+        unchanging_uri(db->path, uri);
+    int code = sqlite3_open_v2(db->unchanging ? uri : db->path, ret_raw, flags, db->vfs);
+    /* What a crash left in the log stays there for whoever may write. */
+    if (code == SQLITE_OK)
+        (void)sqlite3_db_config(*ret_raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return code;
+}
+
 enum rc connection_open(struct sqlite *db, bool writer, struct sqlite_conn **ret_conn,
                         struct error *err)
 {
@@ -120,8 +147,7 @@ enum rc connection_open(struct sqlite *db, bool writer, struct sqlite_conn **ret
     *conn = (struct sqlite_conn){.db = db, .stmts = stmts, .writer = writer};
     for (uint32_t i = 0; i < db->statement_count; i++)
         stmts[i].conn = conn;
-    int code =
-        sqlite3_open_v2(db->path, &conn->raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, db->vfs);
+    int code = open_raw(db, &conn->raw);
     enum rc rc = RC_OK;
     if (code != SQLITE_OK)
         rc = sqlite_fail(db, conn->raw, code, err);

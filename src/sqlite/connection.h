@@ -38,7 +38,9 @@ struct file_gate {
 
 struct sqlite {
     char *path;
-    char *vfs; /* NULL: the system's */
+    char *vfs;       /* NULL: the system's */
+    bool read_only;  /* no writer */
+    bool unchanging; /* read-only, and nobody else can write: no log, no locks */
     char *module;
     const char *const *statements;
     uint32_t statement_count;

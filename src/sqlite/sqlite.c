@@ -5,29 +5,43 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SCHEME              "sqlite:"
-#define VFS_KEY             "?vfs="
+#define VFS_KEY             "vfs="
+#define READ_ONLY           "mode=ro"
 #define READER_COUNT_MAX    4u
 #define WAIT_MS_MAX         5000u
 #define STATEMENT_COUNT_MAX 1000u
 
+/* "/path", "/path?mode=ro", "/path?vfs=name", "/path?vfs=name&mode=ro" */
 static enum rc parse_url(struct sqlite *db, const char *url, struct error *err)
 {
     if (strncmp(url, SCHEME, strlen(SCHEME)) != 0 || url[strlen(SCHEME)] == '\0')
         return error_set(err, RC_INVALID, "'%s' is not sqlite:/path/to/file", url);
     const char *path = url + strlen(SCHEME);
-    const char *vfs = strstr(path, VFS_KEY);
-    size_t size = vfs != NULL ? (size_t)(vfs - path) : strlen(path);
-    if (size == 0 || (vfs == NULL && strchr(path, '?') != NULL))
-        return error_set(err, RC_INVALID, "'%s': only %sname may follow the path", url, VFS_KEY);
+    size_t size = strcspn(path, "?");
+    bool understood = size > 0;
+    for (const char *at = path + size; *at != '\0' && understood;) {
+        at++; /* '?' or '&' */
+        size_t length = strcspn(at, "&");
+        if (strncmp(at, VFS_KEY, strlen(VFS_KEY)) == 0 && db->vfs == NULL)
+            db->vfs = strndup(at + strlen(VFS_KEY), length - strlen(VFS_KEY));
+        else if (length == strlen(READ_ONLY) && strncmp(at, READ_ONLY, length) == 0)
+            db->read_only = true;
+        else
+            understood = false;
+        at += length;
+    }
+    if (!understood)
+        return error_set(err, RC_INVALID, "'%s': only %s and %sname may follow the path", url,
+                         READ_ONLY, VFS_KEY);
     db->path = strndup(path, size);
-    if (vfs != NULL)
-        db->vfs = strdup(vfs + strlen(VFS_KEY));
-    if (db->path == NULL || (vfs != NULL && db->vfs == NULL))
+    if (db->path == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory to open %s", url);
     return RC_OK;
 }
@@ -78,6 +92,49 @@ static enum rc open_writer(struct sqlite *db, const struct sqlite_config *config
     return rc == RC_OK ? prepare_all(db->writer, err) : rc;
 }
 
+/* SQLite wants to write beside the file, for its log, even to read it. Where that cannot be and
+ * there is no log, nobody is writing either. */
+static void look_for_log(struct sqlite *db)
+{
+    char *log = NULL;
+    char *folder = NULL;
+    if (asprintf(&log, "%s-wal", db->path) >= 0 && asprintf(&folder, "%s", db->path) >= 0)
+        db->unchanging = access(log, F_OK) != 0 && access(dirname(folder), W_OK) != 0;
+    free(log);
+    free(folder);
+}
+
+static enum rc open_reader(struct sqlite *db, const struct sqlite_config *config, struct error *err)
+{
+    struct sqlite_conn *conn = NULL;
+    if (access(db->path, F_OK) != 0)
+        return error_set(err, errno == ENOENT ? RC_NOT_FOUND : RC_UNAVAILABLE, "%s: %s", db->path,
+                         strerror(errno));
+    look_for_log(db);
+    enum rc rc = connection_open(db, false, &conn, err);
+    if (rc != RC_OK)
+        return rc;
+    char tables[16];
+    uint32_t version = 0;
+    rc = connection_text(conn, "SELECT count(*) FROM sqlite_schema WHERE name='migration'", tables,
+                         sizeof(tables), err);
+    if (rc == RC_OK && strcmp(tables, "0") != 0)
+        rc = migrate_version(conn, config->module, &version, err);
+    if (rc == RC_OK && version == 0)
+        rc = error_set(err, RC_NOT_FOUND, "%s: there are no '%s' tables in it", db->path,
+                       config->module);
+    else if (rc == RC_OK && version != config->migration_count)
+        rc = error_set(err, RC_INTERNAL,
+                       "%s: its '%s' tables have version %u, this program's have %u; %s", db->path,
+                       config->module, version, config->migration_count,
+                       version < config->migration_count ? "start the server once to convert them"
+                                                         : "use a newer program");
+    if (rc == RC_OK)
+        rc = prepare_all(conn, err);
+    connection_free(conn);
+    return rc;
+}
+
 enum rc sqlite_open(const struct sqlite_config *config, struct sqlite **ret_db, struct error *err)
 {
     assert(config != NULL && config->url != NULL && config->module != NULL && ret_db != NULL);
@@ -96,11 +153,13 @@ enum rc sqlite_open(const struct sqlite_config *config, struct sqlite **ret_db, 
 
     enum rc rc = db->module != NULL ? parse_url(db, config->url, err)
                                     : error_set(err, RC_NO_MEMORY, "no memory");
-    if (rc == RC_OK)
+    if (rc == RC_OK && db->read_only)
+        rc = open_reader(db, config, err);
+    if (rc == RC_OK && !db->read_only)
         rc = create_private(db, err);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !db->read_only)
         rc = gate_ref(db->path, &db->gate, err);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !db->read_only)
         rc = open_writer(db, config, err);
     if (rc != RC_OK) {
         sqlite_free(db);
@@ -147,6 +206,8 @@ static enum rc set_durability(struct sqlite_conn *conn, enum durability durabili
 enum rc sqlite_write(struct sqlite *db, enum durability durability, struct sqlite_conn **ret_conn,
                      struct error *err)
 {
+    if (db->read_only)
+        return error_set(err, RC_UNAVAILABLE, "%s was opened to be read only", db->path);
     enum rc rc = enter(db, err);
     if (rc != RC_OK)
         return rc;

@@ -26,7 +26,7 @@ struct sqlite_conn;
 struct sqlite_stmt;
 
 struct sqlite_config {
-    const char *url;               /* sqlite:/path/imago.db, for tests with ?vfs=name */
+    const char *url;               /* sqlite:/path/imago.db[?mode=ro][?vfs=name, for tests] */
     const char *module;            /* the key in table `migration` */
     const char *const *migrations; /* [i] is the SQL that leads from version i to i + 1 */
     uint32_t migration_count;
@@ -41,6 +41,10 @@ struct sqlite_config {
 NODISCARD enum rc sqlite_open(const struct sqlite_config *config, struct sqlite **ret_db,
                               struct error *err);
 void sqlite_free(struct sqlite *db); /* NULL is fine; no connection may be lent */
+
+/* With ?mode=ro nothing is created, migrated or written: NOT_FOUND without the file or the module's
+ * tables, INTERNAL if they have another version; sqlite_write() is UNAVAILABLE. It works beside a
+ * server, over what a crash left, and on a read-only file system. */
 
 enum durability { DURABLE, ORDERED };
 /* BEGIN IMMEDIATE. */
@@ -91,7 +95,7 @@ bool sqlite_column_null(struct sqlite_stmt *stmt, int column);
 /* Copy the whole file, all modules, as of now, while others write. `path` appears when the copy is
  * complete and on the disk; INVALID if it exists. */
 NODISCARD enum rc sqlite_backup(struct sqlite *db, const char *path, struct error *err);
-/* INTERNAL with the first fault found. Quick: the log and the module's schema version. Full: every
- * page and index, which takes as long as reading the file. */
+/* INTERNAL with the first fault found. Quick: the journal mode and the module's schema version.
+ * Full: every page and index, which takes as long as reading the file. */
 NODISCARD enum rc sqlite_check(struct sqlite *db, bool full, struct error *err);
 #endif

@@ -4,6 +4,7 @@
 #include "fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct account *begin(void)
@@ -273,6 +274,30 @@ TEST(scopes_have_names)
     assert_int_equal(account_scope_of(bytes_of("imago/read"), "imago/"), SCOPE_READ);
     assert_int_equal(account_scope_of(bytes_of("imago/reader"), "imago/"), 0);
     assert_int_equal(account_scope_of(bytes_of("ima"), "imago/"), 0);
+}
+
+TEST(a_backup_is_a_store_of_its_own)
+{
+    struct account *account = begin();
+    char dir[] = "/tmp/imago-account-XXXXXX";
+    char path[64];
+    char url[80];
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/copy.db", dir);
+    (void)snprintf(url, sizeof(url), "sqlite:%s", path);
+    assert_int_equal(account_check(account, true, NULL), RC_OK);
+    struct account_tenant tenant = {.id = "acme"};
+    assert_int_equal(account_tenant_create(account, &tenant, 1, NULL), RC_OK);
+    assert_int_equal(account_backup(account, path, NULL), RC_OK);
+    assert_int_equal(account_backup(account, path, NULL), RC_INVALID);
+    struct account *copy = NULL;
+    struct account_config config = {.url = url};
+    assert_int_equal(account_open(&config, &copy, NULL), RC_OK);
+    assert_int_equal(account_tenant_get(copy, "acme", &tenant, NULL), RC_OK);
+    account_free(copy);
+    account_free(account);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(remove(dir), 0);
 }
 
 TEST(what_cannot_be_opened_is_reported)

@@ -408,6 +408,21 @@ TEST(a_sweep_in_small_steps_does_the_same)
     }
 }
 
+TEST(tenants_are_told_one_after_another)
+{
+    struct blob *blob = open_new();
+    char tenant[BLOB_TENANT_SIZE_MAX + 1];
+    assert_int_equal(blob_tenant_next(blob, "", tenant, NULL), RC_NOT_FOUND);
+    put(blob, "zoo", 1, NOON_MS, false);
+    put(blob, "alpha", 1, NOON_MS, false);
+    assert_int_equal(blob_tenant_next(blob, "", tenant, NULL), RC_OK);
+    assert_string_equal(tenant, "alpha");
+    assert_int_equal(blob_tenant_next(blob, tenant, tenant, NULL), RC_OK);
+    assert_string_equal(tenant, "zoo");
+    assert_int_equal(blob_tenant_next(blob, tenant, tenant, NULL), RC_NOT_FOUND);
+    close_all(blob);
+}
+
 TEST(a_picture_that_is_put_while_it_is_swept_stays)
 {
     struct blob *blob = open_new();

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static enum rc cancel(struct fixture *fix, const char *tenant, uint32_t number,
@@ -291,6 +292,26 @@ TEST(tenants_are_listed_page_by_page)
     assert_int_equal(queue_tenants(fix.queue, "b", 2, fix.now_ms, stats, &count, NULL), RC_OK);
     assert_int_equal(count, 1);
     assert_string_equal(stats[0].tenant, "c");
+    fixture_done(&fix);
+}
+
+TEST(a_backup_is_a_queue_of_its_own)
+{
+    struct fixture fix = fixture_open(NULL);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/copy.db", fix.dir);
+    char url[160];
+    (void)snprintf(url, sizeof(url), "sqlite:%s", path);
+    push_ok(&fix, "a", 1);
+    assert_int_equal(queue_check(fix.queue, true, NULL), RC_OK);
+    assert_int_equal(queue_backup(fix.queue, path, NULL), RC_OK);
+    assert_int_equal(queue_backup(fix.queue, path, NULL), RC_INVALID);
+    struct queue *copy = NULL;
+    struct queue_config config = {.url = url};
+    struct queue_info info;
+    assert_int_equal(queue_open(&config, &copy, NULL), RC_OK);
+    assert_int_equal(queue_get(copy, "a", test_id(1), &info, NULL), RC_OK);
+    queue_free(copy);
     fixture_done(&fix);
 }
 

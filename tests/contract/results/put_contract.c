@@ -386,6 +386,27 @@ TEST(an_answer_that_got_lost_is_found_by_the_next_try)
     world_close(&world);
 }
 
+TEST(tenants_are_told_one_after_another)
+{
+    struct world world;
+    world_open(&world);
+    char tenant[RESULT_TENANT_SIZE_MAX + 1];
+    assert_int_equal(results_tenant_next(world.results, "", tenant, NULL), RC_NOT_FOUND);
+    static const char *const names[] = {"zoo", "a", "a-b"};
+    for (size_t i = 0; i < 3; i++) {
+        struct result_commit commit = commit_new(bytes_of(names[i]), WORLD_NOW_MS);
+        (void)must_put(&world, &commit);
+    }
+    assert_int_equal(results_tenant_next(world.results, "", tenant, NULL), RC_OK);
+    assert_string_equal(tenant, "a");
+    assert_int_equal(results_tenant_next(world.results, tenant, tenant, NULL), RC_OK);
+    assert_string_equal(tenant, "a-b");
+    assert_int_equal(results_tenant_next(world.results, tenant, tenant, NULL), RC_OK);
+    assert_string_equal(tenant, "zoo");
+    assert_int_equal(results_tenant_next(world.results, tenant, tenant, NULL), RC_NOT_FOUND);
+    world_close(&world);
+}
+
 TEST(a_backup_is_a_store_of_its_own)
 {
     struct world world;

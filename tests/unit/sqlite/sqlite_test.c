@@ -155,8 +155,13 @@ TEST(values_come_back_as_they_went_in)
 
 TEST(urls_are_strict)
 {
-    static const char *const wrong[] = {"sqlite:", "file:/tmp/x", "sqlite:?vfs=unix",
-                                        "sqlite:/tmp/x?cache=shared"};
+    static const char *const wrong[] = {"sqlite:",
+                                        "file:/tmp/x",
+                                        "sqlite:?vfs=unix",
+                                        "sqlite:/tmp/x?cache=shared",
+                                        "sqlite:/tmp/x?mode=rw",
+                                        "sqlite:/tmp/x?mode=ro&",
+                                        "sqlite:/tmp/x?"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         struct sqlite_config config = config_of(wrong[i]);
         struct sqlite *db = NULL;
@@ -476,6 +481,87 @@ TEST(damage_is_found_by_the_full_check)
     assert_non_null(strstr(err.text, "damaged"));
     sqlite_free(db);
     sqlite_free(NULL);
+    place_close(&place);
+}
+
+/* Its files, but for those that SQLite may make to read at all. */
+static uint64_t size_of(const char *path)
+{
+    struct stat stat_of;
+    return stat(path, &stat_of) == 0 ? (uint64_t)stat_of.st_size : UINT64_MAX;
+}
+
+TEST(what_is_opened_to_be_read_is_not_written)
+{
+    struct place place;
+    char url[240];
+    char log[200];
+    place_open(&place);
+    (void)snprintf(url, sizeof(url), "%s?mode=ro", place.url);
+    (void)snprintf(log, sizeof(log), "%s-wal", place.path);
+    struct sqlite_config config = config_of(url);
+    struct sqlite *reader = NULL;
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_NOT_FOUND);
+    assert_int_equal(size_of(place.path), UINT64_MAX);
+    struct sqlite *db = must_open(place.url);
+    must_put(db, 1, DURABLE);
+
+    /* Beside a writer it sees what is committed, and its end takes nothing from the log. */
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_OK);
+    assert_int_equal(count_of(reader), 1);
+    must_put(db, 2, DURABLE);
+    assert_int_equal(count_of(reader), 2);
+    struct sqlite_conn *conn = NULL;
+    assert_int_equal(sqlite_write(reader, DURABLE, &conn, NULL), RC_UNAVAILABLE);
+    assert_int_equal(sqlite_check(reader, true, NULL), RC_OK);
+    uint64_t logged = size_of(log);
+    assert_true(logged > 0 && logged != UINT64_MAX);
+    sqlite_free(reader);
+    assert_int_equal(size_of(log), logged);
+    sqlite_free(db);
+    assert_int_equal(size_of(log), UINT64_MAX);
+
+    /* Alone. */
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_OK);
+    assert_int_equal(count_of(reader), 2);
+    sqlite_free(reader);
+
+    config.module = "others";
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_NOT_FOUND);
+    config.module = "things";
+    config.migration_count = 1;
+    config.statement_count = 0;
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_INTERNAL);
+    place_close(&place);
+}
+
+TEST(what_a_crash_left_in_the_log_is_read_and_stays)
+{
+    struct place place;
+    char url[240];
+    char log[200];
+    place_open(&place);
+    (void)snprintf(url, sizeof(url), "%s?mode=ro", place.url);
+    (void)snprintf(log, sizeof(log), "%s-wal", place.path);
+    pid_t child = fork();
+    if (child == 0) {
+        struct sqlite *db = must_open(place.url);
+        must_put(db, 1, DURABLE);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    uint64_t logged = size_of(log);
+    uint64_t size = size_of(place.path);
+    assert_true(logged > 0 && logged != UINT64_MAX);
+    struct sqlite_config config = config_of(url);
+    struct sqlite *reader = NULL;
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_OK);
+    assert_int_equal(count_of(reader), 1);
+    sqlite_free(reader);
+    assert_int_equal(size_of(log), logged);
+    assert_int_equal(size_of(place.path), size);
     place_close(&place);
 }
 
