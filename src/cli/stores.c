@@ -91,24 +91,43 @@ void stores_path(const char *url, char into[PATH_MAX])
     }
 }
 
+/* The folder that `path` is in; -1 and errno. */
+static int open_above(const char *path)
+{
+    char folder[PATH_MAX];
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)size, path);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        slash[slash == folder] = '\0';
+    return open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Its name is made durable as well: without it, what is kept in it would be gone after a loss of
+ * power. If it was there before, who made it may have died too early for that; but then it need not
+ * succeed, as the folder above may be closed to us. */
 enum rc stores_make_data(const struct stores_settings *settings, struct error *err)
 {
-    if (mkdir(settings->data, 0700) == 0 || errno == EEXIST)
-        return RC_OK;
-    return error_set(err, RC_UNAVAILABLE, "--data: cannot create '%.150s': %s", settings->data,
-                     strerror(errno));
+    bool is_new = mkdir(settings->data, 0700) == 0;
+    bool made = is_new || errno == EEXIST;
+    int above = made ? open_above(settings->data) : -1;
+    if (made && (above < 0 || fsync(above) != 0) && is_new)
+        made = false;
+    enum rc rc = made ? RC_OK
+                      : error_set(err, RC_UNAVAILABLE, "--data: cannot create '%.150s': %s",
+                                  settings->data, strerror(errno));
+    if (above >= 0)
+        (void)close(above);
+    return rc;
 }
 
 /* Shared by all that use what is in the folder of `path`. Where a folder cannot be locked, its file
  * system has no locks, and nobody is kept out. */
 static enum rc lock_folder(struct stores *stores, const char *path, struct error *err)
 {
-    char folder[PATH_MAX];
-    (void)snprintf(folder, sizeof(folder), "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash != NULL)
-        slash[slash == folder] = '\0';
-    int fd = open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open_above(path);
     if (fd < 0)
         return RC_OK; /* opening the store says why */
     if (flock(fd, LOCK_SH | LOCK_NB) != 0) {

@@ -95,6 +95,8 @@ def mixed(old, new, dice):
 
 
 def remove_tree(folder):
+    if not folder.exists():
+        return
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             path.rmdir()

@@ -13,7 +13,7 @@ import time
 
 from imago_server import IMAGO, environment, eventually, place, serve_command, serve_settings
 from load import Load
-from power import Disk
+from power import Disk, remove_tree
 from proof import prove_disk, prove_history, prove_server
 from told import Told
 
@@ -46,9 +46,6 @@ class Rounds:
             yield self.folder, count
             self.add_up()
             left -= count
-
-    def stores(self, data):
-        return {"results": f"sqlite:{data}/imago.db", "images": f"file:{data}/images"}
 
     def wait_a_moment(self, seconds):
         """At most so long: the moment of death is part of what is drawn."""
@@ -118,15 +115,15 @@ class DiskRounds(Rounds):
         self.turns += 1
         folder = self.disk_place / f"{self.turns}"
         folder.mkdir()
-        disk = Disk(folder)
-        (disk.root / "data").mkdir(0o700)
-        return disk
+        return Disk(folder)
 
-    def serve(self, start, disk, ignore=None, sync="auto"):
+    def serve(self, start, disk, ignore=None, sync="all"):
         """The cache of compiled models is elsewhere: it may be lost at any time."""
         data = disk.root / "data"
-        settings = self.stores(data)
-        settings["images"] += f"?sync={sync}"
-        (data / "cache").unlink(missing_ok=True)
-        (data / "cache").symlink_to(self.cache)
-        return start(folder=disk.root, cold=True, env=disk.environment(FORGET, ignore), **settings)
+        if data.exists():
+            if not (data / "cache").is_symlink():
+                remove_tree(data / "cache")
+            (data / "cache").unlink(missing_ok=True)
+            (data / "cache").symlink_to(self.cache)
+        return start(folder=disk.root, cold=True, env=disk.environment(FORGET, ignore),
+                     images=f"file:{data}/images?sync={sync}")

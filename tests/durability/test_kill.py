@@ -9,15 +9,14 @@ from rounds import Rounds
 def test_nothing_answered_is_lost_or_billed_twice(start, tmp_path, small_photos):
     rounds = Rounds(tmp_path, small_photos)
     for folder, count in rounds.folders():
-        settings = rounds.stores(folder / "data")
         for number in range(count):
             if number > 0 and rounds.dice.random() < 0.2:
-                rounds.kill_at_the_start(**settings)
-            server = start(folder=folder, **settings)
+                rounds.kill_at_the_start()
+            server = start(folder=folder)
             rounds.prove_server(server)
             rounds.use_and_kill(server)
             rounds.prove_disk(folder / "data")
-        server = start(folder=folder, **settings)
+        server = start(folder=folder)
         rounds.prove_server(server)
         server.stop()
         rounds.prove_disk(folder / "data")
