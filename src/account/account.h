@@ -118,11 +118,11 @@ NODISCARD enum rc account_plan_list(struct account *account, const char *after_n
                                     uint32_t after_version, struct account_plan_row *into,
                                     uint32_t count_max, uint32_t *ret_count, struct error *err);
 
-/* What the ledger knows of a request whose reservation ran out: RC_OK with the images it committed
- * and when; NOT_FOUND. */
+/* What the ledger knows of a request whose reservation of `image_count` images ran out: RC_OK with
+ * the images it committed and when; NOT_FOUND. */
 struct account_ledger {
-    enum rc (*find)(void *ctx, const char *tenant, struct id request, uint64_t *ret_image_count,
-                    uint64_t *ret_committed_ms, struct error *err);
+    enum rc (*find)(void *ctx, const char *tenant, struct id request, uint64_t image_count,
+                    uint64_t *ret_image_count, uint64_t *ret_committed_ms, struct error *err);
     void *ctx;
 };
 /* When which plan became a tenant's: one row for each change, its creation among them. */

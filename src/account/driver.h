@@ -41,6 +41,7 @@ NODISCARD enum rc quota_decide(struct account *account, const struct quota_facts
 struct quota_expired {
     char tenant[ACCOUNT_TENANT_SIZE];
     struct id id;
+    uint64_t image_count;
 };
 
 struct account_ops {

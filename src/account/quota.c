@@ -340,8 +340,9 @@ static enum rc settle_expired(struct account *account, const struct account_ledg
             .id = expired[i].id, .tenant = expired[i].tenant, .committed_ms = now_ms};
         enum rc found = RC_NOT_FOUND;
         if (ledger != NULL)
-            found = ledger->find(ledger->ctx, expired[i].tenant, expired[i].id,
-                                 &settlement->image_count, &settlement->committed_ms, err);
+            found =
+                ledger->find(ledger->ctx, expired[i].tenant, expired[i].id, expired[i].image_count,
+                             &settlement->image_count, &settlement->committed_ms, err);
         if (found == RC_NOT_FOUND)
             settlement->image_count = 0;
         /* A ledger that does not answer decides nothing: it stays held, and is asked again. */

@@ -277,6 +277,7 @@ enum rc sqlite_expired(struct account *account, uint64_t now_ms, struct quota_ex
     bool row = false;
     while ((rc = sqlite_step(stmt, &row, err)) == RC_OK && row && count < count_max) {
         account_column_copy(stmt, 0, into[count].tenant, sizeof(into[count].tenant));
+        into[count].image_count = sqlite_column_u64(stmt, 2);
         into[count++].id = sqlite_column_id(stmt, 1);
     }
     sqlite_read_end(conn);

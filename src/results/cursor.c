@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define VERSION 1u
+#define VERSION      1u
+#define DIGEST_START 14695981039346656037ull /* of FNV-1a */
 /* version, digest, created_ms, id: a multiple of 3, so that base64url needs no padding. */
 #define RAW_SIZE  33u
 #define TEXT_SIZE (RAW_SIZE / 3 * 4)
@@ -15,7 +16,7 @@ static uint64_t digest_add(uint64_t digest, const void *data, size_t size)
 {
     const uint8_t *octets = data;
     for (size_t i = 0; i < size; i++)
-        digest = (digest ^ octets[i]) * 1099511628211ull; /* FNV-1a */
+        digest = (digest ^ octets[i]) * 1099511628211ull;
     return digest;
 }
 
@@ -28,7 +29,7 @@ static uint64_t digest_text(uint64_t digest, struct bytes text)
 
 uint64_t cursor_digest(struct bytes tenant, const struct results_filter *filter)
 {
-    uint64_t digest = 14695981039346656037ull;
+    uint64_t digest = DIGEST_START;
     digest = digest_text(digest, tenant);
     digest = digest_text(digest, filter->label);
     digest = digest_text(digest, filter->model);
@@ -38,6 +39,11 @@ uint64_t cursor_digest(struct bytes tenant, const struct results_filter *filter)
     digest = digest_add(digest, &filter->to_ms, sizeof(filter->to_ms));
     digest = digest_add(digest, &filter->min_score, sizeof(filter->min_score));
     return digest_add(digest, &filter->max_score, sizeof(filter->max_score));
+}
+
+uint64_t cursor_digest_jobs(struct bytes tenant)
+{
+    return digest_text(digest_text(DIGEST_START, bytes_of("jobs")), tenant);
 }
 
 static void put_u64(uint8_t *into, uint64_t value)

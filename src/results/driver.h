@@ -3,7 +3,7 @@
  * have been checked: sizes, ranges, tenant, ids; see results.h for what each function promises. */
 #ifndef RESULTS_DRIVER_H
 #define RESULTS_DRIVER_H
-#include "results/results.h"
+#include "results/jobs.h"
 
 /* A place in the history, which goes from large to small: first by time, then by id. */
 struct results_position {
@@ -42,6 +42,27 @@ struct results_ops {
                        struct results_reservation *reservation, struct error *err);
     enum rc (*release)(struct results *results, struct bytes tenant, struct bytes key,
                        uint32_t attempt, uint64_t now_ms, struct error *err);
+    enum rc (*job_put)(struct results *results, struct bytes tenant, const struct result_job *job,
+                       struct error *err);
+    enum rc (*job_get)(struct results *results, struct bytes tenant, struct id id,
+                       struct result_job_set *set, struct error *err);
+    /* From below `before`. *ret_more: go on below the last one. */
+    enum rc (*job_list)(struct results *results, struct bytes tenant,
+                        struct results_position before, uint32_t limit, struct result_job_set *set,
+                        bool *ret_more, struct error *err);
+    enum rc (*job_end)(struct results *results, struct bytes tenant, struct id id,
+                       enum result_job_end end, struct bytes reason, uint64_t now_ms,
+                       struct bytes payload, uint64_t payload_due_ms, bool *ret_first,
+                       struct error *err);
+    enum rc (*job_reopen)(struct results *results, struct bytes tenant, struct id id,
+                          struct error *err);
+    enum rc (*job_open_list)(struct results *results, const struct results_job_open *after,
+                             uint32_t limit, struct results_job_open *into, uint32_t *ret_count,
+                             struct error *err);
+    enum rc (*job_needs_picture)(struct results *results, struct bytes tenant,
+                                 const uint8_t sha256[32], bool *ret_needed, struct error *err);
+    enum rc (*job_sweep)(struct results *results, struct bytes tenant, uint64_t before_ms,
+                         uint32_t limit, uint32_t *ret_count, struct error *err);
     enum rc (*job_items)(struct results *results, struct bytes tenant, struct id job_id,
                          uint32_t first_index, uint32_t limit, results_job_item_fn each, void *ctx,
                          struct error *err);
@@ -50,6 +71,9 @@ struct results_ops {
     enum rc (*usage)(struct results *results, struct bytes tenant, uint32_t from_day,
                      uint32_t to_day, uint32_t group, results_quantity_fn each, void *ctx,
                      struct error *err);
+    enum rc (*ledger_find)(struct results *results, struct bytes tenant, struct id request_id,
+                           uint32_t index_count, uint64_t *ret_images, uint64_t *ret_last_ms,
+                           struct error *err);
     enum rc (*verify)(struct results *results, struct bytes tenant, results_difference_fn each,
                       void *ctx, struct results_proof *ret_proof, struct error *err);
     enum rc (*outbox_take)(struct results *results, uint64_t now_ms, uint64_t lease_until_ms,
@@ -72,11 +96,15 @@ struct results {
 };
 
 /* What drivers share. */
-struct result *result_set_add(struct result_set *set); /* zeroed; NULL: out of memory */
-/* A copy that lives as long as the set. An empty one cannot fail. */
-NODISCARD enum rc result_set_copy(struct result_set *set, struct bytes bytes,
-                                  struct bytes *ret_copy);
-void result_set_clear(struct result_set *set); /* keeps some memory */
+/* A further item, zeroed; NULL: out of memory. */
+struct result *result_set_add(struct result_set *set);
+struct result_job *result_job_set_add(struct result_job_set *set);
+/* A copy that lives as long as the set whose `chunks` they are. An empty one cannot fail. */
+NODISCARD enum rc result_copy(struct result_chunk **chunks, struct bytes bytes,
+                              struct bytes *ret_copy);
+/* Keep some memory. */
+void result_set_clear(struct result_set *set);
+void result_job_set_clear(struct result_job_set *set);
 /* The part of a filter that no index serves. */
 bool results_filter_passes(const struct results_filter *filter, struct bytes version,
                            struct bytes scores);

@@ -132,6 +132,60 @@ static enum rc fault_release(struct results *results, struct bytes tenant, struc
     FORWARD(RESULTS_RELEASE, release, tenant, key, attempt, now_ms, err);
 }
 
+static enum rc fault_job_put(struct results *results, struct bytes tenant,
+                             const struct result_job *job, struct error *err)
+{
+    FORWARD(RESULTS_JOB_PUT, job_put, tenant, job, err);
+}
+
+static enum rc fault_job_get(struct results *results, struct bytes tenant, struct id id,
+                             struct result_job_set *set, struct error *err)
+{
+    FORWARD(RESULTS_JOB_GET, job_get, tenant, id, set, err);
+}
+
+static enum rc fault_job_list(struct results *results, struct bytes tenant,
+                              struct results_position before, uint32_t limit,
+                              struct result_job_set *set, bool *ret_more, struct error *err)
+{
+    FORWARD(RESULTS_JOB_LIST, job_list, tenant, before, limit, set, ret_more, err);
+}
+
+static enum rc fault_job_end(struct results *results, struct bytes tenant, struct id id,
+                             enum result_job_end end, struct bytes reason, uint64_t now_ms,
+                             struct bytes payload, uint64_t payload_due_ms, bool *ret_first,
+                             struct error *err)
+{
+    FORWARD(RESULTS_JOB_END, job_end, tenant, id, end, reason, now_ms, payload, payload_due_ms,
+            ret_first, err);
+}
+
+static enum rc fault_job_reopen(struct results *results, struct bytes tenant, struct id id,
+                                struct error *err)
+{
+    FORWARD(RESULTS_JOB_REOPEN, job_reopen, tenant, id, err);
+}
+
+static enum rc fault_job_open_list(struct results *results, const struct results_job_open *after,
+                                   uint32_t limit, struct results_job_open *into,
+                                   uint32_t *ret_count, struct error *err)
+{
+    FORWARD(RESULTS_JOB_OPEN_LIST, job_open_list, after, limit, into, ret_count, err);
+}
+
+static enum rc fault_job_needs_picture(struct results *results, struct bytes tenant,
+                                       const uint8_t sha256[32], bool *ret_needed,
+                                       struct error *err)
+{
+    FORWARD(RESULTS_JOB_NEEDS_PICTURE, job_needs_picture, tenant, sha256, ret_needed, err);
+}
+
+static enum rc fault_job_sweep(struct results *results, struct bytes tenant, uint64_t before_ms,
+                               uint32_t limit, uint32_t *ret_count, struct error *err)
+{
+    FORWARD(RESULTS_JOB_SWEEP, job_sweep, tenant, before_ms, limit, ret_count, err);
+}
+
 static enum rc fault_job_items(struct results *results, struct bytes tenant, struct id job_id,
                                uint32_t first_index, uint32_t limit, results_job_item_fn each,
                                void *ctx, struct error *err)
@@ -150,6 +204,14 @@ static enum rc fault_usage(struct results *results, struct bytes tenant, uint32_
                            struct error *err)
 {
     FORWARD(RESULTS_USAGE, usage, tenant, from_day, to_day, group, each, ctx, err);
+}
+
+static enum rc fault_ledger_find(struct results *results, struct bytes tenant, struct id request_id,
+                                 uint32_t index_count, uint64_t *ret_images, uint64_t *ret_last_ms,
+                                 struct error *err)
+{
+    FORWARD(RESULTS_LEDGER_FIND, ledger_find, tenant, request_id, index_count, ret_images,
+            ret_last_ms, err);
 }
 
 static enum rc fault_verify(struct results *results, struct bytes tenant,
@@ -213,9 +275,18 @@ const struct results_ops results_fault = {
     .accuracy = fault_accuracy,
     .reserve = fault_reserve,
     .release = fault_release,
+    .job_put = fault_job_put,
+    .job_get = fault_job_get,
+    .job_list = fault_job_list,
+    .job_end = fault_job_end,
+    .job_reopen = fault_job_reopen,
+    .job_open_list = fault_job_open_list,
+    .job_needs_picture = fault_job_needs_picture,
+    .job_sweep = fault_job_sweep,
     .job_items = fault_job_items,
     .job_progress = fault_job_progress,
     .usage = fault_usage,
+    .ledger_find = fault_ledger_find,
     .verify = fault_verify,
     .outbox_take = fault_outbox_take,
     .outbox_done = fault_outbox_done,

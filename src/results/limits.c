@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * limits.c - sizes, ranges and texts, checked before a driver sees them. */
 #include "results/limits.h"
+#include "results/driver.h"
 
 #include <math.h>
 
@@ -127,6 +128,35 @@ enum rc check_commit(const struct result_commit *commit, struct error *err)
         return error_set(err, RC_INVALID, "a billed picture with the outcome %s",
                          rc_name(commit->outcome));
     return RC_OK;
+}
+
+enum rc check_job(const struct result_job *job, struct error *err)
+{
+    if (id_is_zero(job->id))
+        return error_set(err, RC_INVALID, "a job without an id");
+    if (job->picture_count == 0 || job->pictures == NULL)
+        return error_set(err, RC_INVALID, "a job without pictures");
+    if (job->picture_count > RESULT_JOB_PICTURE_COUNT_MAX)
+        return error_set(err, RC_TOO_LARGE, "a job of %u pictures; %u is the most",
+                         job->picture_count, RESULT_JOB_PICTURE_COUNT_MAX);
+    if (job->created_ms > RESULT_TIME_MS_MAX)
+        return error_set(err, RC_INVALID, "a time after the year 9999");
+    enum rc rc = check_text("the key's id", job->key, RESULT_NAME_SIZE_MAX, err);
+    if (rc == RC_OK)
+        rc = check_size("the job", job->body.size, RESULT_JOB_BODY_SIZE_MAX, err);
+    if (rc == RC_OK)
+        rc = check_size("the kept answer", job->answer.size, RESULT_ANSWER_SIZE_MAX, err);
+    if (rc == RC_OK && job->idempotency_key.size > 0)
+        rc = check_key(job->idempotency_key, err);
+    return rc;
+}
+
+enum rc check_job_end(struct bytes reason, uint64_t now_ms, struct bytes payload, struct error *err)
+{
+    if (now_ms == 0 || now_ms > RESULT_TIME_MS_MAX)
+        return error_set(err, RC_INVALID, "a job ends between 1970 and the year 9999");
+    enum rc rc = check_text("the reason", reason, RESULT_REASON_SIZE_MAX, err);
+    return rc != RC_OK ? rc : check_size("the message", payload.size, RESULT_PAYLOAD_SIZE_MAX, err);
 }
 
 enum rc check_feedback(const struct result_feedback *feedback, struct error *err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * result.c - packed scores, sets of predictions and their memory, the filters without an index. */
+ * result.c - packed scores, sets of predictions and jobs and their memory, the filters without an
+ * index. */
 #include "results/driver.h"
 
 #include <assert.h>
@@ -36,36 +37,55 @@ struct result_score result_score_at(struct bytes scores, uint32_t index)
     return score;
 }
 
+/* Room for one more of `size` bytes; NULL: out of memory. */
+static void *grow(void *items, uint32_t count, uint32_t *room, size_t size)
+{
+    if (count < *room)
+        return items;
+    uint32_t more = *room < ITEM_ROOM_MIN ? ITEM_ROOM_MIN : *room * 2;
+    void *grown = realloc(items, more * size);
+    if (grown != NULL)
+        *room = more;
+    return grown;
+}
+
 struct result *result_set_add(struct result_set *set)
 {
-    if (set->count == set->items_room) {
-        uint32_t room = set->items_room < ITEM_ROOM_MIN ? ITEM_ROOM_MIN : set->items_room * 2;
-        struct result *grown = realloc(set->items, room * sizeof(*grown));
-        if (grown == NULL)
-            return NULL;
-        set->items = grown;
-        set->items_room = room;
-    }
-    struct result *item = &set->items[set->count++];
+    struct result *items = grow(set->items, set->count, &set->items_room, sizeof(*items));
+    if (items == NULL)
+        return NULL;
+    set->items = items;
+    struct result *item = &items[set->count++];
     memset(item, 0, sizeof(*item));
     return item;
 }
 
-enum rc result_set_copy(struct result_set *set, struct bytes bytes, struct bytes *ret_copy)
+struct result_job *result_job_set_add(struct result_job_set *set)
+{
+    struct result_job *items = grow(set->items, set->count, &set->items_room, sizeof(*items));
+    if (items == NULL)
+        return NULL;
+    set->items = items;
+    struct result_job *item = &items[set->count++];
+    memset(item, 0, sizeof(*item));
+    return item;
+}
+
+enum rc result_copy(struct result_chunk **chunks, struct bytes bytes, struct bytes *ret_copy)
 {
     *ret_copy = (struct bytes){0};
     if (bytes.size == 0)
         return RC_OK;
-    struct result_chunk *chunk = set->chunks;
+    struct result_chunk *chunk = *chunks;
     if (chunk == NULL || bytes.size > chunk->room - chunk->size) {
         size_t room = bytes.size > CHUNK_SIZE ? bytes.size : CHUNK_SIZE;
         chunk = malloc(sizeof(*chunk) + room);
         if (chunk == NULL)
             return RC_NO_MEMORY;
-        chunk->next = set->chunks;
+        chunk->next = *chunks;
         chunk->size = 0;
         chunk->room = room;
-        set->chunks = chunk;
+        *chunks = chunk;
     }
     memcpy(chunk->data + chunk->size, bytes.data, bytes.size);
     *ret_copy = (struct bytes){chunk->data + chunk->size, bytes.size};
@@ -73,33 +93,52 @@ enum rc result_set_copy(struct result_set *set, struct bytes bytes, struct bytes
     return RC_OK;
 }
 
-static void drop_chunks(struct result_set *set, struct result_chunk *kept)
+static void drop_chunks(struct result_chunk **chunks, struct result_chunk *kept)
 {
-    while (set->chunks != kept) {
-        struct result_chunk *next = set->chunks->next;
-        free(set->chunks);
-        set->chunks = next;
+    while (*chunks != kept) {
+        struct result_chunk *next = (*chunks)->next;
+        free(*chunks);
+        *chunks = next;
     }
+}
+
+static void clear_chunks(struct result_chunk **chunks)
+{
+    struct result_chunk *first = *chunks;
+    if (first == NULL)
+        return;
+    while (first->next != NULL)
+        first = first->next;
+    drop_chunks(chunks, first);
+    first->size = 0;
 }
 
 void result_set_clear(struct result_set *set)
 {
-    if (set->chunks != NULL) {
-        struct result_chunk *first = set->chunks;
-        while (first->next != NULL)
-            first = first->next;
-        drop_chunks(set, first);
-        first->size = 0;
-    }
+    clear_chunks(&set->chunks);
     set->count = 0;
     set->next[0] = '\0';
 }
 
 void results_set_done(struct result_set *set)
 {
-    drop_chunks(set, NULL);
+    drop_chunks(&set->chunks, NULL);
     free(set->items);
     *set = (struct result_set){0};
+}
+
+void result_job_set_clear(struct result_job_set *set)
+{
+    clear_chunks(&set->chunks);
+    set->count = 0;
+    set->next[0] = '\0';
+}
+
+void results_job_set_done(struct result_job_set *set)
+{
+    drop_chunks(&set->chunks, NULL);
+    free(set->items);
+    *set = (struct result_job_set){0};
 }
 
 bool results_filter_passes(const struct results_filter *filter, struct bytes version,

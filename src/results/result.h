@@ -63,7 +63,7 @@ struct result {
     uint32_t index; /* of the picture in its request */
     struct id id;   /* id_derive(request_id, index); filled by the store */
     uint64_t created_ms;
-    struct id job_id; /* all zero: none */
+    struct id job_id; /* all zero: none; `index` is the job's item then, see jobs.h */
     struct bytes key; /* who asked: an API key's id, a token's client; may be empty */
     struct bytes model;
     struct bytes version;
@@ -96,7 +96,8 @@ struct result_commit {
     struct bytes plan; /* name; may be empty */
     uint32_t plan_version;
 
-    /* The job item's outcome, if there is a job_id: RC_OK, or why there is no prediction. */
+    /* The job item's outcome, if there is a job_id (of a job that has a record): RC_OK, or why
+     * there is no prediction. */
     enum rc outcome;
     struct bytes reason;
 

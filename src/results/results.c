@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * results.c - the public functions: limits once for all drivers, then the driver. */
+ * results.c - the public functions: limits once for all drivers, then the driver. Those of jobs are
+ * in jobs.c. */
 #include "results/cursor.h"
 #include "results/driver.h"
 #include "results/limits.h"
@@ -175,28 +176,6 @@ enum rc results_release(struct results *results, struct bytes tenant, struct byt
     return rc != RC_OK ? rc : results->ops->release(results, tenant, key, attempt, now_ms, err);
 }
 
-enum rc results_job_items(struct results *results, struct bytes tenant, struct id job_id,
-                          uint32_t first_index, uint32_t limit, results_job_item_fn each, void *ctx,
-                          struct error *err)
-{
-    assert(results != NULL && each != NULL);
-    assert(limit > 0 && limit <= RESULTS_PAGE_MAX);
-    enum rc rc = check_tenant(tenant, err);
-    if (rc != RC_OK)
-        return rc;
-    return results->ops->job_items(results, tenant, job_id, first_index, limit, each, ctx, err);
-}
-
-enum rc results_job_progress(struct results *results, struct bytes tenant, struct id job_id,
-                             uint64_t *ret_done, uint64_t *ret_failed, struct error *err)
-{
-    assert(results != NULL && ret_done != NULL && ret_failed != NULL);
-    enum rc rc = check_tenant(tenant, err);
-    if (rc != RC_OK)
-        return rc;
-    return results->ops->job_progress(results, tenant, job_id, ret_done, ret_failed, err);
-}
-
 enum rc results_usage(struct results *results, struct bytes tenant, uint32_t from_day,
                       uint32_t to_day, uint32_t group, results_quantity_fn each, void *ctx,
                       struct error *err)
@@ -207,6 +186,19 @@ enum rc results_usage(struct results *results, struct bytes tenant, uint32_t fro
     if (rc != RC_OK)
         return rc;
     return results->ops->usage(results, tenant, from_day, to_day, group, each, ctx, err);
+}
+
+enum rc results_ledger_find(struct results *results, struct bytes tenant, struct id request_id,
+                            uint32_t index_count, uint64_t *ret_images, uint64_t *ret_last_ms,
+                            struct error *err)
+{
+    assert(results != NULL && ret_images != NULL && ret_last_ms != NULL);
+    assert(index_count <= RESULTS_INDEX_MAX);
+    enum rc rc = check_tenant(tenant, err);
+    if (rc != RC_OK)
+        return rc;
+    return results->ops->ledger_find(results, tenant, request_id, index_count, ret_images,
+                                     ret_last_ms, err);
 }
 
 enum rc results_verify(struct results *results, struct bytes tenant, results_difference_fn each,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * results.h - predictions, the usage ledger, and all that must be written in one commit with them:
- * tombstones, feedback, reservations of Idempotency-Key, outcomes of job items, the outbox.
+ * tombstones, feedback, reservations of Idempotency-Key, the outbox; jobs and the outcomes of their
+ * items are in jobs.h.
  *
  * It stores no pictures, computes no money, delivers no message, and reads no clock.
  *
@@ -78,9 +79,9 @@ NODISCARD enum rc results_query(struct results *results, struct bytes tenant,
                                 const struct results_filter *filter, struct bytes cursor,
                                 uint32_t limit, struct result_set *set, struct error *err);
 
-/* A prediction that was removed, and its picture's hash if no other prediction of the tenant has
- * it. A picture put since may be about to be committed: the blob is deleted only if it is older
- * than this call. */
+/* A prediction that was removed, and its picture's hash if nothing else of the tenant uses it. A
+ * picture put since may be about to be committed: the blob is deleted only if it is older than this
+ * call. */
 struct results_removed {
     struct id id;
     bool picture_free;
@@ -91,13 +92,13 @@ struct results_removed {
 NODISCARD enum rc results_erase(struct results *results, struct bytes tenant, struct id id,
                                 uint64_t now_ms, struct results_removed *ret_removed,
                                 struct error *err);
-/* The same for up to `limit` (1 .. RESULTS_PUT_MAX) of the oldest created before `before_ms`. Job
- * items of jobs that old (by the time in their ids) go as well. Call again while *ret_count is
- * `limit`. */
+/* The same for up to `limit` (1 .. RESULTS_PUT_MAX) of the oldest created before `before_ms`. Call
+ * again while *ret_count is `limit`. Jobs: results_job_sweep(). */
 NODISCARD enum rc results_sweep(struct results *results, struct bytes tenant, uint64_t before_ms,
                                 uint32_t limit, uint64_t now_ms, struct results_removed *into,
                                 uint32_t *ret_count, struct error *err);
-/* Does any prediction of the tenant have this picture? For the sweep of blobs. */
+/* Does any prediction of the tenant, or a job that is open or dead, have this picture? For the
+ * sweep of blobs. */
 NODISCARD enum rc results_picture_used(struct results *results, struct bytes tenant,
                                        const uint8_t sha256[32], bool *ret_used, struct error *err);
 
@@ -143,24 +144,6 @@ NODISCARD enum rc results_reserve(struct results *results, struct bytes tenant, 
 NODISCARD enum rc results_release(struct results *results, struct bytes tenant, struct bytes key,
                                   uint32_t attempt, uint64_t now_ms, struct error *err);
 
-/* Outcomes of a job's items by index, at most `limit` (1 .. RESULTS_PAGE_MAX) from `first_index`
- * on. */
-struct results_job_item {
-    uint32_t index;
-    enum rc outcome;
-    struct id prediction_id; /* all zero without a prediction */
-    struct bytes reason;
-    uint64_t time_ms;
-};
-typedef enum rc (*results_job_item_fn)(void *ctx, const struct results_job_item *row);
-NODISCARD enum rc results_job_items(struct results *results, struct bytes tenant, struct id job_id,
-                                    uint32_t first_index, uint32_t limit, results_job_item_fn each,
-                                    void *ctx, struct error *err);
-/* An unknown job has no items. */
-NODISCARD enum rc results_job_progress(struct results *results, struct bytes tenant,
-                                       struct id job_id, uint64_t *ret_done, uint64_t *ret_failed,
-                                       struct error *err);
-
 /* The sum over the ledger, from a total that each commit keeps up to date. Rows come in the order
  * of the grouped columns; those not grouped by are 0 and empty. */
 enum results_group {
@@ -184,6 +167,14 @@ typedef enum rc (*results_quantity_fn)(void *ctx, const struct results_quantity 
 NODISCARD enum rc results_usage(struct results *results, struct bytes tenant, uint32_t from_day,
                                 uint32_t to_day, uint32_t group, results_quantity_fn each,
                                 void *ctx, struct error *err);
+
+/* What the ledger has of a request: the units of its pictures 0 .. index_count - 1 (at most
+ * RESULTS_INDEX_MAX), and when the last one was committed. NOT_FOUND: nothing. */
+#define RESULTS_INDEX_MAX 65536u
+NODISCARD enum rc results_ledger_find(struct results *results, struct bytes tenant,
+                                      struct id request_id, uint32_t index_count,
+                                      uint64_t *ret_images, uint64_t *ret_last_ms,
+                                      struct error *err);
 
 /* Proves ledger = predictions + tombstones + what was only billed, and usage = sum of the ledger.
  */

@@ -5,7 +5,8 @@
  *   sqlite_erase.c    erasure, retention, references to pictures
  *   sqlite_feedback.c true labels, accuracy
  *   sqlite_reserve.c  Idempotency-Key
- *   sqlite_jobs.c     outcomes of job items, the outbox
+ *   sqlite_jobs.c     jobs, outcomes of their items
+ *   sqlite_outbox.c   messages to deliver
  *   sqlite_usage.c    sums of the ledger
  *   sqlite_verify.c   the proof that all of it agrees */
 #include "results/sqlite.h"
@@ -88,9 +89,18 @@ const struct results_ops results_sqlite = {
     .accuracy = sqlite_results_accuracy,
     .reserve = sqlite_results_reserve,
     .release = sqlite_results_release,
+    .job_put = sqlite_results_job_put,
+    .job_get = sqlite_results_job_get,
+    .job_list = sqlite_results_job_list,
+    .job_end = sqlite_results_job_end,
+    .job_reopen = sqlite_results_job_reopen,
+    .job_open_list = sqlite_results_job_open_list,
+    .job_needs_picture = sqlite_results_job_needs_picture,
+    .job_sweep = sqlite_results_job_sweep,
     .job_items = sqlite_results_job_items,
     .job_progress = sqlite_results_job_progress,
     .usage = sqlite_results_usage,
+    .ledger_find = sqlite_results_ledger_find,
     .verify = sqlite_results_verify,
     .outbox_take = sqlite_results_outbox_take,
     .outbox_done = sqlite_results_outbox_done,

@@ -33,6 +33,19 @@ NODISCARD enum rc read_prediction(struct sqlite_stmt *stmt, struct result_set *s
 NODISCARD enum rc find_prediction(struct sqlite_conn *conn, struct bytes tenant, struct id id,
                                   struct result_set *set, uint64_t *ret_number, struct error *err);
 #define PREDICTION_NUMBER_COLUMN 20
+/* Within a transaction of the caller's: an idempotency key is done, a message waits. */
+struct completion {
+    struct bytes key;
+    const uint8_t *fingerprint; /* 32 bytes */
+    struct bytes answer;
+    uint64_t until_ms;
+};
+NODISCARD enum rc complete_reservation(struct sqlite_conn *conn, struct bytes tenant,
+                                       struct id request_id, const struct completion *completion,
+                                       struct error *err);
+NODISCARD enum rc put_message(struct sqlite_conn *conn, struct bytes tenant, struct id outbox_id,
+                              uint64_t created_ms, uint64_t due_ms, struct bytes payload,
+                              struct error *err);
 
 enum rc sqlite_results_put(struct results *results, struct result_commit *const commits[],
                            uint32_t count, struct error *err);
@@ -63,6 +76,27 @@ enum rc sqlite_results_release(struct results *results, struct bytes tenant, str
                                uint32_t attempt, uint64_t now_ms, struct error *err);
 enum rc sqlite_results_expire(struct results *results, uint64_t now_ms, uint32_t limit,
                               uint32_t *ret_count, struct error *err);
+enum rc sqlite_results_job_put(struct results *results, struct bytes tenant,
+                               const struct result_job *job, struct error *err);
+enum rc sqlite_results_job_get(struct results *results, struct bytes tenant, struct id id,
+                               struct result_job_set *set, struct error *err);
+enum rc sqlite_results_job_list(struct results *results, struct bytes tenant,
+                                struct results_position before, uint32_t limit,
+                                struct result_job_set *set, bool *ret_more, struct error *err);
+enum rc sqlite_results_job_end(struct results *results, struct bytes tenant, struct id id,
+                               enum result_job_end end, struct bytes reason, uint64_t now_ms,
+                               struct bytes payload, uint64_t payload_due_ms, bool *ret_first,
+                               struct error *err);
+enum rc sqlite_results_job_reopen(struct results *results, struct bytes tenant, struct id id,
+                                  struct error *err);
+enum rc sqlite_results_job_open_list(struct results *results, const struct results_job_open *after,
+                                     uint32_t limit, struct results_job_open *into,
+                                     uint32_t *ret_count, struct error *err);
+enum rc sqlite_results_job_needs_picture(struct results *results, struct bytes tenant,
+                                         const uint8_t sha256[32], bool *ret_needed,
+                                         struct error *err);
+enum rc sqlite_results_job_sweep(struct results *results, struct bytes tenant, uint64_t before_ms,
+                                 uint32_t limit, uint32_t *ret_count, struct error *err);
 enum rc sqlite_results_job_items(struct results *results, struct bytes tenant, struct id job_id,
                                  uint32_t first_index, uint32_t limit, results_job_item_fn each,
                                  void *ctx, struct error *err);
@@ -73,6 +107,9 @@ enum rc sqlite_results_usage(struct results *results, struct bytes tenant, uint3
                              struct error *err);
 enum rc sqlite_results_tenant_next(struct results *results, const char *after, char *into,
                                    struct error *err);
+enum rc sqlite_results_ledger_find(struct results *results, struct bytes tenant,
+                                   struct id request_id, uint32_t index_count, uint64_t *ret_images,
+                                   uint64_t *ret_last_ms, struct error *err);
 enum rc sqlite_results_verify(struct results *results, struct bytes tenant,
                               results_difference_fn each, void *ctx,
                               struct results_proof *ret_proof, struct error *err);

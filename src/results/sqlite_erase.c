@@ -82,18 +82,6 @@ static enum rc find_oldest(struct sqlite_conn *conn, struct bytes tenant, uint64
     return rc;
 }
 
-static enum rc sweep_jobs(struct sqlite_conn *conn, struct bytes tenant, uint64_t before_ms,
-                          uint32_t limit, struct error *err)
-{
-    /* The least UUIDv7 of that time. */
-    struct id least = {0};
-    for (int i = 0; i < 6; i++)
-        least.octets[i] = (uint8_t)(before_ms >> (40 - 8 * i));
-    struct sqlite_stmt *stmt = use_tenant_id(conn, STMT_JOB_ITEM_SWEEP, tenant, least);
-    sqlite_bind_u64(stmt, 3, limit);
-    return sqlite_run(stmt, err);
-}
-
 enum rc sqlite_results_sweep(struct results *results, struct bytes tenant, uint64_t before_ms,
                              uint32_t limit, uint64_t now_ms, struct results_removed *into,
                              uint32_t *ret_count, struct error *err)
@@ -113,8 +101,6 @@ enum rc sqlite_results_sweep(struct results *results, struct bytes tenant, uint6
         rc = is_used(conn, tenant, into[i].sha256, &used, err);
         into[i].picture_free = !used;
     }
-    if (rc == RC_OK)
-        rc = sweep_jobs(conn, tenant, before_ms, limit, err);
     rc = sqlite_end(conn, rc, err);
     if (rc == RC_OK)
         *ret_count = count;

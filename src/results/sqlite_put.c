@@ -142,30 +142,6 @@ static enum rc put_job_item(struct sqlite_conn *conn, const struct result_commit
     return rc;
 }
 
-static enum rc put_message(struct sqlite_conn *conn, const struct result_commit *commit,
-                           struct error *err)
-{
-    struct sqlite_stmt *stmt =
-        use_tenant_id(conn, STMT_OUTBOX_PUT, commit->tenant, commit->outbox_id);
-    sqlite_bind_u64(stmt, 3, commit->prediction.created_ms);
-    sqlite_bind_u64(stmt, 4, commit->payload_due_ms);
-    sqlite_bind_blob(stmt, 5, commit->payload);
-    return sqlite_run(stmt, err);
-}
-
-static enum rc complete_reservation(struct sqlite_conn *conn, const struct result_commit *commit,
-                                    struct error *err)
-{
-    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_RESERVATION_COMPLETE);
-    sqlite_bind_text(stmt, 1, commit->tenant);
-    sqlite_bind_text(stmt, 2, commit->idempotency_key);
-    sqlite_bind_blob(stmt, 3, (struct bytes){commit->fingerprint, sizeof(commit->fingerprint)});
-    sqlite_bind_id(stmt, 4, commit->prediction.request_id);
-    sqlite_bind_u64(stmt, 5, commit->answer_until_ms);
-    sqlite_bind_blob(stmt, 6, commit->answer);
-    return sqlite_run(stmt, err);
-}
-
 static enum rc erased(struct sqlite_conn *conn, const struct result_commit *commit,
                       bool *ret_erased, struct error *err)
 {
@@ -179,6 +155,7 @@ static enum rc erased(struct sqlite_conn *conn, const struct result_commit *comm
 static enum rc put_one(struct sqlite_conn *conn, struct result_commit *commit, struct sums *sums,
                        struct error *err)
 {
+    const struct result *result = &commit->prediction;
     enum rc rc = RC_OK;
     bool gone = false;
     if (commit->kind != RESULT_UNBILLED) {
@@ -195,13 +172,19 @@ static enum rc put_one(struct sqlite_conn *conn, struct result_commit *commit, s
     if (!commit->known) {
         if (commit->kind == RESULT_STORED)
             rc = put_prediction(conn, commit, err);
-        if (rc == RC_OK && !id_is_zero(commit->prediction.job_id))
+        if (rc == RC_OK && !id_is_zero(result->job_id))
             rc = put_job_item(conn, commit, &commit->known, err);
         if (rc == RC_OK && commit->payload.size > 0)
-            rc = put_message(conn, commit, err);
+            rc = put_message(conn, commit->tenant, commit->outbox_id, result->created_ms,
+                             commit->payload_due_ms, commit->payload, err);
     }
     if (rc == RC_OK && commit->idempotency_key.size > 0)
-        rc = complete_reservation(conn, commit, err);
+        rc = complete_reservation(conn, commit->tenant, result->request_id,
+                                  &(struct completion){.key = commit->idempotency_key,
+                                                       .fingerprint = commit->fingerprint,
+                                                       .answer = commit->answer,
+                                                       .until_ms = commit->answer_until_ms},
+                                  err);
     return rc;
 }
 

@@ -41,15 +41,15 @@ enum rc read_prediction(struct sqlite_stmt *stmt, struct result_set *set, struct
     struct bytes *const texts[] = {&result->key, &result->model, &result->version, &result->label};
     enum rc rc = RC_OK;
     for (int i = 0; i < 4 && rc == RC_OK; i++)
-        rc = result_set_copy(set, sqlite_column_text(stmt, 4 + i), texts[i]);
+        rc = result_copy(&set->chunks, sqlite_column_text(stmt, 4 + i), texts[i]);
     if (rc == RC_OK)
-        rc = result_set_copy(set, sqlite_column_blob(stmt, 8), &result->scores);
+        rc = result_copy(&set->chunks, sqlite_column_blob(stmt, 8), &result->scores);
     if (rc == RC_OK)
-        rc = result_set_copy(set, sqlite_column_text(stmt, 10), &result->picture.format);
+        rc = result_copy(&set->chunks, sqlite_column_text(stmt, 10), &result->picture.format);
     if (rc == RC_OK)
-        rc = result_set_copy(set, sqlite_column_text(stmt, 18), &result->reference);
+        rc = result_copy(&set->chunks, sqlite_column_text(stmt, 18), &result->reference);
     if (rc == RC_OK)
-        rc = result_set_copy(set, sqlite_column_blob(stmt, 19), &result->metadata);
+        rc = result_copy(&set->chunks, sqlite_column_blob(stmt, 19), &result->metadata);
     return rc == RC_OK ? RC_OK : no_memory(err);
 }
 
@@ -66,9 +66,9 @@ static enum rc read_feedback(struct sqlite_conn *conn, struct bytes tenant, stru
         sqlite_column_null(stmt, 0) ? RESULT_CLASS_NONE : column_u32(stmt, 0);
     result->feedback.time_ms = sqlite_column_u64(stmt, 3);
     result->feedback.correct = sqlite_column_i64(stmt, 4) != 0;
-    rc = result_set_copy(set, sqlite_column_text(stmt, 1), &result->feedback.label);
+    rc = result_copy(&set->chunks, sqlite_column_text(stmt, 1), &result->feedback.label);
     if (rc == RC_OK)
-        rc = result_set_copy(set, sqlite_column_text(stmt, 2), &result->feedback.note);
+        rc = result_copy(&set->chunks, sqlite_column_text(stmt, 2), &result->feedback.note);
     sqlite_reset(stmt);
     return rc == RC_OK ? RC_OK : no_memory(err);
 }

@@ -53,6 +53,19 @@ static enum rc look(struct sqlite_conn *conn, struct bytes tenant, struct bytes 
     return rc;
 }
 
+enum rc complete_reservation(struct sqlite_conn *conn, struct bytes tenant, struct id request_id,
+                             const struct completion *completion, struct error *err)
+{
+    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_RESERVATION_COMPLETE);
+    sqlite_bind_text(stmt, 1, tenant);
+    sqlite_bind_text(stmt, 2, completion->key);
+    sqlite_bind_blob(stmt, 3, (struct bytes){completion->fingerprint, 32});
+    sqlite_bind_id(stmt, 4, request_id);
+    sqlite_bind_u64(stmt, 5, completion->until_ms);
+    sqlite_bind_blob(stmt, 6, completion->answer);
+    return sqlite_run(stmt, err);
+}
+
 enum rc sqlite_results_reserve(struct results *results, struct bytes tenant, struct bytes key,
                                const uint8_t fingerprint[32], struct id request_id, uint64_t now_ms,
                                uint64_t lease_until_ms, uint64_t expires_ms,

@@ -65,5 +65,19 @@ static const char *const sqlite_migrations[] = {
     " payload BLOB NOT NULL);"
     "CREATE UNIQUE INDEX results_outbox_by_id ON results_outbox(tenant, outbox_id);"
     "CREATE INDEX results_outbox_by_due ON results_outbox(due_ms);",
+
+    "CREATE TABLE results_job("
+    " no INTEGER PRIMARY KEY, tenant TEXT NOT NULL, id BLOB NOT NULL, created_ms INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL, ended_ms INTEGER NOT NULL, reopened INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, pictures BLOB NOT NULL);"
+    "CREATE UNIQUE INDEX results_job_by_id ON results_job(tenant, id);"
+    "CREATE INDEX results_job_by_time ON results_job(tenant, created_ms, id);"
+    "CREATE INDEX results_job_by_end ON results_job(tenant, ended_ms) WHERE ended<>0;"
+    "CREATE INDEX results_job_by_open ON results_job(id, tenant) WHERE ended=0;"
+
+    /* Of jobs that are open or dead. */
+    "CREATE TABLE results_job_picture("
+    " tenant TEXT NOT NULL, sha256 BLOB NOT NULL, job_id BLOB NOT NULL,"
+    " PRIMARY KEY(tenant, sha256, job_id)) WITHOUT ROWID;",
 };
 #endif

@@ -117,7 +117,7 @@ static enum rc keep_name(struct verification *v, const struct results_quantity *
     struct bytes *const to[] = {&into->of.key, &into->of.version, &into->of.plan, &into->of.model};
     enum rc rc = RC_OK;
     for (int i = 0; i < 4 && rc == RC_OK; i++)
-        rc = result_set_copy(&v->memory, *from[i], to[i]);
+        rc = result_copy(&v->memory.chunks, *from[i], to[i]);
     return rc;
 }
 

@@ -278,8 +278,9 @@ struct ledger {
     uint64_t committed_count;
     enum rc rc;
     uint32_t ask_count;
+    uint64_t reserved_count; /* images, of the last one asked for */
 };
-static enum rc ledger_find(void *ctx, const char *tenant, struct id request,
+static enum rc ledger_find(void *ctx, const char *tenant, struct id request, uint64_t image_count,
                            uint64_t *ret_image_count, uint64_t *ret_committed_ms, struct error *err)
 {
     struct ledger *ledger = ctx;
@@ -287,6 +288,7 @@ static enum rc ledger_find(void *ctx, const char *tenant, struct id request,
     assert_string_equal(tenant, "default");
     memcpy(&number, request.octets, sizeof(number));
     ledger->ask_count++;
+    ledger->reserved_count = image_count;
     if (ledger->rc != RC_OK)
         return error_set(err, ledger->rc, "the ledger does not answer");
     if (number > ledger->committed_count)
@@ -319,6 +321,7 @@ TEST(what_ran_out_becomes_what_the_ledger_says)
     account = fixture_open(); /* a restart in between */
     maintain(account, &ledger, NOW_MS + HOLD_MS);
     assert_int_equal(ledger.ask_count, 5);
+    assert_int_equal(ledger.reserved_count, 3);
     assert_day(account, NOW_MS, 6, 0);
     /* Somebody was only slow: what it commits later counts, once. */
     assert_int_equal(settle(account, 4, 3), RC_OK);

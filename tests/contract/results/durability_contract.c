@@ -3,6 +3,8 @@
 #include "check.h"
 #include "results_world.h"
 
+#include "results/jobs.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -17,13 +19,31 @@
 struct report {
     uint32_t count;
     bool erased;
+    struct id job; /* put and ended with its message */
     struct id ids[GROUP_MAX];
 };
 
 static struct id committed[ID_MAX];
 static struct id erased[ID_MAX];
+static struct id jobs[ID_MAX];
 static uint32_t committed_count;
+static uint32_t job_count;
 static uint32_t erased_count;
+
+/* A job of the first of the pictures. */
+static void child_job(struct world *world, struct id id)
+{
+    const uint8_t picture[32] = {1};
+    struct result_job job = {
+        .id = id, .created_ms = WORLD_NOW_MS, .picture_count = 1, .pictures = picture};
+    bool first = false;
+    if (results_job_put(world->results, world->tenant, &job, NULL) != RC_OK)
+        _exit(4);
+    if (results_job_end(world->results, world->tenant, id, RESULT_JOB_DONE, bytes_of("why"),
+                        WORLD_NOW_MS, bytes_of("{}"), WORLD_NOW_MS, &first, NULL) != RC_OK ||
+        !first)
+        _exit(5);
+}
 
 /* Never returns: it is killed. */
 static void child_main(struct world *world, int pipe_fd, uint64_t random)
@@ -41,6 +61,8 @@ static void child_main(struct world *world, int pipe_fd, uint64_t random)
         }
         if (results_put(world->results, pointers, report.count, NULL) != RC_OK)
             _exit(1);
+        report.job = id_new(WORLD_NOW_MS);
+        child_job(world, report.job);
         for (uint32_t i = 0; i < report.count; i++)
             report.ids[i] = commits[i].prediction.id;
         if (write(pipe_fd, &report, sizeof(report)) != sizeof(report))
@@ -69,6 +91,10 @@ static bool read_report(int fd, struct report *report)
 
 static void note(const struct report *report)
 {
+    if (!report->erased) {
+        assert_true(job_count < ID_MAX);
+        jobs[job_count++] = report->job;
+    }
     for (uint32_t i = 0; i < report->count; i++) {
         if (report->erased) {
             assert_true(erased_count < ID_MAX);
@@ -86,6 +112,18 @@ static bool was_erased(struct id id)
         if (memcmp(&erased[i], &id, sizeof(id)) == 0)
             return true;
     return false;
+}
+
+static void check_jobs(struct world *world)
+{
+    struct result_job_set set = {0};
+    for (uint32_t i = 0; i < job_count; i++) {
+        assert_int_equal(results_job_get(world->results, world->tenant, jobs[i], &set, NULL),
+                         RC_OK);
+        assert_int_equal(set.items[0].ended, RESULT_JOB_DONE);
+        assert_true(bytes_equal(set.items[0].reason, bytes_of("why")));
+    }
+    results_job_set_done(&set);
 }
 
 TEST(kill_9_takes_nothing_that_was_reported)
@@ -131,6 +169,7 @@ TEST(kill_9_takes_nothing_that_was_reported)
             fail_msg("commit %u of %u: %s", i, committed_count, rc_name(rc));
     }
     results_set_done(&set);
+    check_jobs(&world);
     struct results_proof proof;
     assert_int_equal(results_verify(world.results, world.tenant, NULL, NULL, &proof, NULL), RC_OK);
     assert_int_equal(proof.difference_count, 0);

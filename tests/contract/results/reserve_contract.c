@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The promise of results.h on reservations, job items and the outbox, for every driver. */
+ * The promise of results.h on reservations and the outbox, for every driver. */
 #include "check.h"
 #include "results_world.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#define LEASE_MS 30000u
+#define LEASE_MS WORLD_LEASE_MS
 
 static const uint8_t print_a[32] = {1};
 static const uint8_t print_b[32] = {2};
@@ -212,103 +212,6 @@ TEST(keys_and_leases_are_checked)
     world_close(&world);
 }
 
-struct items {
-    uint32_t count;
-    struct results_job_item rows[16];
-};
-static enum rc keep_item(void *ctx, const struct results_job_item *row)
-{
-    struct items *items = ctx;
-    items->rows[items->count++] = *row;
-    return items->count < 16 ? RC_OK : RC_TOO_LARGE;
-}
-
-TEST(a_job_is_the_outcomes_of_its_items)
-{
-    struct world world;
-    world_open(&world);
-    struct id job = id_new(WORLD_NOW_MS);
-    for (uint32_t i = 0; i < 6; i++) {
-        struct result_commit commit = commit_of(world.tenant, job, i, WORLD_NOW_MS + i);
-        commit.prediction.job_id = job;
-        if (i % 2 != 0) {
-            commit.kind = RESULT_UNBILLED;
-            commit.outcome = RC_BAD_IMAGE;
-            commit.reason = bytes_of("cut short");
-        }
-        (void)must_put(&world, &commit);
-    }
-    uint64_t done = 0;
-    uint64_t failed = 0;
-    assert_int_equal(results_job_progress(world.results, world.tenant, job, &done, &failed, NULL),
-                     RC_OK);
-    assert_int_equal(done, 3);
-    assert_int_equal(failed, 3);
-    struct items items = {0};
-    assert_int_equal(
-        results_job_items(world.results, world.tenant, job, 1, 3, keep_item, &items, NULL), RC_OK);
-    assert_int_equal(items.count, 3);
-    assert_int_equal(items.rows[0].index, 1);
-    assert_int_equal(items.rows[0].outcome, RC_BAD_IMAGE);
-    assert_int_equal(items.rows[0].time_ms, WORLD_NOW_MS + 1);
-    assert_int_equal(items.rows[1].outcome, RC_OK);
-    assert_true(same_id(items.rows[1].prediction_id, id_derive(job, 2)));
-
-    /* A failure may become a success, but not the other way. */
-    struct result_commit better = commit_of(world.tenant, job, 1, WORLD_NOW_MS);
-    better.prediction.job_id = job;
-    (void)must_put(&world, &better);
-    struct result_commit worse = commit_of(world.tenant, job, 0, WORLD_NOW_MS);
-    worse.prediction.job_id = job;
-    worse.kind = RESULT_UNBILLED;
-    worse.outcome = RC_DEADLINE;
-    (void)must_put(&world, &worse);
-    assert_int_equal(results_job_progress(world.results, world.tenant, job, &done, &failed, NULL),
-                     RC_OK);
-    assert_int_equal(done, 4);
-    assert_int_equal(failed, 2);
-    assert_int_equal(results_job_progress(world.results, world.other, job, &done, &failed, NULL),
-                     RC_OK);
-    assert_int_equal(done + failed, 0);
-    must_verify(&world, world.tenant, 4, 4, 0);
-    /* Retention takes the items of old jobs along. */
-    struct results_removed removed[10];
-    uint32_t count = 0;
-    assert_int_equal(results_sweep(world.results, world.tenant, WORLD_NOW_MS + 100, 10,
-                                   WORLD_NOW_MS, removed, &count, NULL),
-                     RC_OK);
-    assert_int_equal(count, 4);
-    assert_int_equal(results_job_progress(world.results, world.tenant, job, &done, &failed, NULL),
-                     RC_OK);
-    assert_int_equal(done + failed, 0);
-    world_close(&world);
-}
-
-#define TAKE_MAX 8u
-struct mailbox {
-    struct results_message messages[TAKE_MAX];
-    uint32_t count;
-};
-
-/* Only this world's: a shared server may have others'. */
-static void take(struct world *world, struct mailbox *mailbox, uint64_t now_ms)
-{
-    for (uint32_t i = 0; i < TAKE_MAX; i++)
-        if (mailbox->messages[i].payload.size_max == 0)
-            mailbox->messages[i].payload = (struct buf)BUF_INIT(RESULT_PAYLOAD_SIZE_MAX);
-    uint32_t count = 0;
-    assert_int_equal(results_outbox_take(world->results, now_ms, now_ms + LEASE_MS, TAKE_MAX,
-                                         mailbox->messages, &count, NULL),
-                     RC_OK);
-    mailbox->count = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(mailbox->messages[i].tenant, world->tenant_text) == 0) {
-            struct results_message swap = mailbox->messages[mailbox->count];
-            mailbox->messages[mailbox->count++] = mailbox->messages[i];
-            mailbox->messages[i] = swap;
-        }
-}
-
 TEST(a_message_is_delivered_until_it_is_done)
 {
     struct world world;
@@ -320,9 +223,9 @@ TEST(a_message_is_delivered_until_it_is_done)
     commit.payload_due_ms = WORLD_NOW_MS + 10;
     (void)must_put(&world, &commit);
     (void)must_put(&world, &commit); /* known: no second message */
-    take(&world, &mailbox, WORLD_NOW_MS + 9);
+    mailbox_take(&world, &mailbox, WORLD_NOW_MS + 9);
     assert_int_equal(mailbox.count, 0);
-    take(&world, &mailbox, WORLD_NOW_MS + 10);
+    mailbox_take(&world, &mailbox, WORLD_NOW_MS + 10);
     assert_int_equal(mailbox.count, 1);
     struct results_message *message = &mailbox.messages[0];
     assert_int_equal(message->attempt, 1);
@@ -332,27 +235,26 @@ TEST(a_message_is_delivered_until_it_is_done)
         bytes_equal((struct bytes){message->payload.data, message->payload.size}, commit.payload));
     uint64_t number = message->number;
     /* Leased; after the lease it comes again, and the first holder can no longer put it off. */
-    take(&world, &mailbox, WORLD_NOW_MS + 11);
+    mailbox_take(&world, &mailbox, WORLD_NOW_MS + 11);
     assert_int_equal(mailbox.count, 0);
     uint64_t later = WORLD_NOW_MS + 10 + LEASE_MS;
-    take(&world, &mailbox, later);
+    mailbox_take(&world, &mailbox, later);
     assert_int_equal(mailbox.count, 1);
     assert_int_equal(mailbox.messages[0].attempt, 2);
     assert_int_equal(results_outbox_retry_at(world.results, number, 1, 0, NULL), RC_OK);
-    take(&world, &mailbox, later + 1);
+    mailbox_take(&world, &mailbox, later + 1);
     assert_int_equal(mailbox.count, 0);
     assert_int_equal(results_outbox_retry_at(world.results, number, 2, later + 5, NULL), RC_OK);
-    take(&world, &mailbox, later + 4);
+    mailbox_take(&world, &mailbox, later + 4);
     assert_int_equal(mailbox.count, 0);
-    take(&world, &mailbox, later + 5);
+    mailbox_take(&world, &mailbox, later + 5);
     assert_int_equal(mailbox.count, 1);
     assert_int_equal(results_outbox_done(world.results, number, NULL), RC_OK);
     assert_int_equal(results_outbox_done(world.results, number, NULL), RC_OK);
-    take(&world, &mailbox, later + MS_PER_DAY);
+    mailbox_take(&world, &mailbox, later + MS_PER_DAY);
     assert_int_equal(mailbox.count, 0);
-    for (uint32_t i = 0; i < TAKE_MAX; i++)
-        buf_done(&mailbox.messages[i].payload);
+    mailbox_done(&mailbox);
     world_close(&world);
 }
 
-TEST_MAIN("results: reservations, jobs, outbox")
+TEST_MAIN("results: reservations, outbox")

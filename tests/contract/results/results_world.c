@@ -143,6 +143,30 @@ void must_verify(struct world *world, struct bytes tenant, uint64_t ledger_count
     assert_int_equal(proof.tombstone_count, tombstone_count);
 }
 
+void mailbox_take(struct world *world, struct mailbox *mailbox, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < MAILBOX_SIZE; i++)
+        if (mailbox->messages[i].payload.size_max == 0)
+            mailbox->messages[i].payload = (struct buf)BUF_INIT(RESULT_PAYLOAD_SIZE_MAX);
+    uint32_t count = 0;
+    assert_int_equal(results_outbox_take(world->results, now_ms, now_ms + WORLD_LEASE_MS,
+                                         MAILBOX_SIZE, mailbox->messages, &count, NULL),
+                     RC_OK);
+    mailbox->count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(mailbox->messages[i].tenant, world->tenant_text) == 0) {
+            struct results_message swap = mailbox->messages[mailbox->count];
+            mailbox->messages[mailbox->count++] = mailbox->messages[i];
+            mailbox->messages[i] = swap;
+        }
+}
+
+void mailbox_done(struct mailbox *mailbox)
+{
+    for (uint32_t i = 0; i < MAILBOX_SIZE; i++)
+        buf_done(&mailbox->messages[i].payload);
+}
+
 uint64_t seed_start(void)
 {
     const char *text = getenv("RESULTS_SEED");

@@ -5,8 +5,9 @@
 #define TESTS_RESULTS_WORLD_H
 #include "results/results.h"
 
-#define WORLD_NOW_MS 1764000000000ull
-#define MS_PER_DAY   86400000ull
+#define WORLD_NOW_MS   1764000000000ull
+#define MS_PER_DAY     86400000ull
+#define WORLD_LEASE_MS 30000u
 
 struct world {
     struct results *results;
@@ -37,6 +38,15 @@ struct id must_put(struct world *world, struct result_commit *commit);
 /* The tenant's ledger is proven, and has so many rows. */
 void must_verify(struct world *world, struct bytes tenant, uint64_t ledger_count,
                  uint64_t prediction_count, uint64_t tombstone_count);
+
+#define MAILBOX_SIZE 8u
+struct mailbox {
+    struct results_message messages[MAILBOX_SIZE];
+    uint32_t count;
+};
+/* What is due, leased for WORLD_LEASE_MS; only this world's: a shared server may have others'. */
+void mailbox_take(struct world *world, struct mailbox *mailbox, uint64_t now_ms);
+void mailbox_done(struct mailbox *mailbox);
 
 /* A generator with a seed (RESULTS_SEED, else of the time), printed when it starts. */
 uint64_t seed_start(void);
