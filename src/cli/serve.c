@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/loopback.h"
 #include "cli/models_dir.h"
+#include "cli/serve_issuer.h"
 #include "cli/serve_webhooks.h"
 
 #include "base/clock.h"
@@ -28,8 +29,9 @@ struct serving {
     struct engine *engine;
     struct model_repository *repository;
     struct predict *predict;
-    struct stores stores; /* the same accounts, predictions, pictures, jobs as the commands' */
-    bool is_open;         /* when it started: nobody needs a key */
+    struct stores stores;  /* the same accounts, predictions, pictures, jobs as the commands' */
+    struct issuer *issuer; /* NULL: keys alone */
+    bool is_open;          /* when it started: nobody needs a key */
     struct work *work;
     struct webhook_sender *webhooks; /* NULL: nothing to send or to sign with */
     struct api *api;
@@ -39,6 +41,18 @@ struct serving {
     bool preloading;
     atomic_bool stopping; /* read by the preloader */
 };
+
+static enum rc open_issuer(struct serving *serving, struct error *err)
+{
+    enum rc rc = issuer_open(serving->settings, &serving->issuer, err);
+    serving->stores.jwt = issuer_jwt(serving->issuer);
+    if (rc == RC_OK && serving->issuer != NULL &&
+        (stores_on(&serving->stores) & STORE_ACCOUNTS) == 0)
+        rc = error_set(err, RC_INVALID,
+                       "--jwt-issuer with --accounts none: tokens are of tenants, which are kept "
+                       "in the accounts");
+    return rc;
+}
 
 /* First of all: a server that may not be reached from elsewhere must not even begin. */
 static enum rc open_accounts(struct serving *serving, struct error *err)
@@ -50,7 +64,11 @@ static enum rc open_accounts(struct serving *serving, struct error *err)
     if (rc == RC_OK)
         rc = stores_make_data(&settings->stores, err);
     if (rc == RC_OK)
+        rc = open_issuer(serving, err);
+    if (rc == RC_OK)
         rc = stores_open(stores, (stores_on(stores) & STORE_ACCOUNTS) | STORE_CREATE, err);
+    if (rc == RC_OK && serving->issuer != NULL)
+        rc = account_issuer_seen(stores->account, err);
     if (rc == RC_OK && stores->account != NULL)
         rc = account_ever(stores->account, &ever, err);
     serving->is_open = !ever;
@@ -191,6 +209,7 @@ static void close_serving(struct serving *serving)
     http_server_free(serving->public_server);
     webhook_sender_free(serving->webhooks);
     stores_close(&serving->stores);
+    issuer_free(serving->issuer);
     model_repository_free(serving->repository);
     engine_free(serving->engine);
 }
@@ -225,6 +244,13 @@ static enum rc drain(struct serving *serving, const sigset_t *signals)
     return RC_TIMEOUT;
 }
 
+static const char *authentication_text(const struct serving *serving)
+{
+    if (serving->is_open)
+        return "off: no key was ever made";
+    return serving->issuer != NULL ? "keys and tokens" : "keys";
+}
+
 static void log_listening(const struct serving *serving)
 {
     const struct model *model = NULL;
@@ -234,8 +260,8 @@ static void log_listening(const struct serving *serving)
         json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s}", "listen", serving->settings->listen,
                   "port", (int)http_server_port(serving->public_server), "admin_port",
                   serving->admin_server != NULL ? (int)http_server_port(serving->admin_server) : 0,
-                  "authentication", serving->is_open ? "off: no key was ever made" : "keys",
-                  "model", model_name(model), "version", model_version(model), "precision",
+                  "authentication", authentication_text(serving), "model", model_name(model),
+                  "version", model_version(model), "precision",
                   precision_text(model_spec(model)->precision)));
 }
 

@@ -177,7 +177,8 @@ static enum rc prepare(struct stores *stores, const struct store *store, bool cr
 
 static enum rc open_one(struct stores *stores, const struct store *store, struct error *err)
 {
-    struct account_config account = {.url = store->url, .cache_ms = CREDENTIALS_KEPT_MS};
+    struct account_config account = {
+        .url = store->url, .jwt = stores->jwt, .cache_ms = CREDENTIALS_KEPT_MS};
     struct blob_config blob = {.url = store->url};
     struct queue_config queue = {.url = store->url};
     switch (store->need) {

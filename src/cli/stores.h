@@ -37,6 +37,7 @@ struct stores {
     char results_url[STORES_URL_SIZE];
     char images_url[STORES_URL_SIZE];
     char queue_url[STORES_URL_SIZE];
+    struct jwt *jwt; /* of whoever takes tokens too: set before the accounts are opened */
     /* NULL: not open */
     struct account *account;
     struct results *results;
