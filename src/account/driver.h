@@ -114,12 +114,13 @@ struct account_ops {
                            struct quota_usage *into, uint32_t count_max, uint32_t *ret_count,
                            struct error *err);
     enum rc (*quota_correct)(struct account *account, const char *tenant, uint32_t month,
-                             uint64_t at_ms, const struct quota_usage rows[], uint32_t count,
+                             uint64_t at_ms, const struct quota_usage known[], uint32_t known_count,
+                             const struct quota_usage rows[], uint32_t count, bool *ret_moved,
                              struct error *err);
     /* Sets fresh[i] where percents[i] was not marked in that month; marks them all. */
-    enum rc (*alerts_mark)(struct account *account, const char *tenant, uint32_t month,
-                           const uint8_t percents[], uint32_t count, bool fresh[],
-                           struct error *err);
+    enum rc (*alerts_fresh)(struct account *account, const char *tenant, uint32_t month,
+                            enum alerts_how how, const uint8_t percents[], uint32_t count,
+                            bool fresh[], struct error *err);
 
     /* As stored, whatever the time. NOT_FOUND: no such tenant. */
     enum rc (*webhook_secret_get)(struct account *account, const char *tenant,

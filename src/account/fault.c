@@ -209,17 +209,18 @@ static enum rc fault_quota_month(struct account *account, const char *tenant, ui
 }
 
 static enum rc fault_quota_correct(struct account *account, const char *tenant, uint32_t month,
-                                   uint64_t at_ms, const struct quota_usage rows[], uint32_t count,
-                                   struct error *err)
+                                   uint64_t at_ms, const struct quota_usage known[],
+                                   uint32_t known_count, const struct quota_usage rows[],
+                                   uint32_t count, bool *ret_moved, struct error *err)
 {
-    FORWARD(quota_correct, tenant, month, at_ms, rows, count, err);
+    FORWARD(quota_correct, tenant, month, at_ms, known, known_count, rows, count, ret_moved, err);
 }
 
-static enum rc fault_alerts_mark(struct account *account, const char *tenant, uint32_t month,
-                                 const uint8_t percents[], uint32_t count, bool fresh[],
-                                 struct error *err)
+static enum rc fault_alerts_fresh(struct account *account, const char *tenant, uint32_t month,
+                                  enum alerts_how how, const uint8_t percents[], uint32_t count,
+                                  bool fresh[], struct error *err)
 {
-    FORWARD(alerts_mark, tenant, month, percents, count, fresh, err);
+    FORWARD(alerts_fresh, tenant, month, how, percents, count, fresh, err);
 }
 
 static enum rc fault_webhook_secret_get(struct account *account, const char *tenant,
@@ -278,7 +279,7 @@ const struct account_ops account_fault = {
     .quota_day = fault_quota_day,
     .quota_month = fault_quota_month,
     .quota_correct = fault_quota_correct,
-    .alerts_mark = fault_alerts_mark,
+    .alerts_fresh = fault_alerts_fresh,
     .webhook_secret_get = fault_webhook_secret_get,
     .webhook_secret_put = fault_webhook_secret_put,
 };

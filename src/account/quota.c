@@ -265,9 +265,12 @@ enum rc account_quota_month(struct account *account, const char *tenant, uint64_
 }
 
 enum rc account_quota_correct(struct account *account, const char *tenant, uint64_t at_ms,
-                              const struct quota_usage rows[], uint32_t count, struct error *err)
+                              const struct quota_usage known[], uint32_t known_count,
+                              const struct quota_usage rows[], uint32_t count, bool *ret_moved,
+                              struct error *err)
 {
-    assert(account != NULL && (rows != NULL || count == 0));
+    assert(account != NULL && (rows != NULL || count == 0) && ret_moved != NULL);
+    assert(known != NULL || known_count == 0);
     enum rc rc = check_names(tenant, "", "", err);
     if (rc == RC_OK && count > QUOTA_MONTH_ROWS_MAX)
         rc = error_set(err, RC_INVALID, "a month has %u rows at most", QUOTA_MONTH_ROWS_MAX);
@@ -279,8 +282,8 @@ enum rc account_quota_correct(struct account *account, const char *tenant, uint6
             rc = error_set(err, RC_INVALID, "a month's images are below 2^62");
     }
     if (rc == RC_OK)
-        rc = account->ops->quota_correct(account, tenant, quota_period_of(at_ms).month, at_ms, rows,
-                                         count, err);
+        rc = account->ops->quota_correct(account, tenant, quota_period_of(at_ms).month, at_ms,
+                                         known, known_count, rows, count, ret_moved, err);
     return rc;
 }
 
@@ -296,8 +299,9 @@ static bool has_reached(uint64_t spent, uint64_t budget, uint8_t percent)
 }
 
 enum rc account_budget_alerts(struct account *account, const char *tenant_id, uint64_t at_ms,
-                              uint64_t spent_micro, uint8_t ret_percents[ACCOUNT_ALERT_MAX],
-                              uint32_t *ret_count, struct error *err)
+                              uint64_t spent_micro, enum alerts_how how,
+                              uint8_t ret_percents[ACCOUNT_ALERT_MAX], uint32_t *ret_count,
+                              struct error *err)
 {
     assert(account != NULL && ret_percents != NULL && ret_count != NULL);
     struct account_tenant tenant;
@@ -313,8 +317,8 @@ enum rc account_budget_alerts(struct account *account, const char *tenant_id, ui
             reached[reached_count++] = percent;
     }
     if (reached_count > 0)
-        rc = account->ops->alerts_mark(account, tenant_id, quota_period_of(at_ms).month, reached,
-                                       reached_count, fresh, err);
+        rc = account->ops->alerts_fresh(account, tenant_id, quota_period_of(at_ms).month, how,
+                                        reached, reached_count, fresh, err);
     if (rc != RC_OK)
         return rc;
     *ret_count = 0;

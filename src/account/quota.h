@@ -18,7 +18,8 @@
  *
  * The hard cap is compared with the statement's usage (without the monthly minimum) of all that is
  * used and held this month. It sees what was reserved: when a cap is set or a day's limit is given
- * in the middle of a month, account_quota_correct() brings the counts up to the ledger.
+ * in the middle of a month, account_quota_correct() brings the counts up to the ledger; bill.h does
+ * both readings.
  */
 #ifndef ACCOUNT_QUOTA_H
 #define ACCOUNT_QUOTA_H
@@ -84,16 +85,19 @@ NODISCARD enum rc account_quota_month(struct account *account, const char *tenan
                                       struct quota_usage *into, uint32_t count_max,
                                       uint32_t *ret_count, struct error *err);
 /* Set a month's `used` to what the ledger says; rows that are not named become 0. What is held
- * stays. */
+ * stays. Only while the month is as `known` has it, just as account_quota_month() gave it; else
+ * nothing is done and *ret_moved is true: read it and the ledger again. */
 NODISCARD enum rc account_quota_correct(struct account *account, const char *tenant, uint64_t at_ms,
+                                        const struct quota_usage known[], uint32_t known_count,
                                         const struct quota_usage rows[], uint32_t count,
-                                        struct error *err);
+                                        bool *ret_moved, struct error *err);
 
 /* The percentages of its budget that the tenant's month has reached by `spent_micro` and that
- * nobody was told of yet, ascending: each is given out once in a month, whoever asks. None without
- * a budget. */
+ * nobody was told of yet, ascending. ALERTS_TAKE: each is given out once in a month, whoever asks;
+ * anew after another budget was set. None without a budget. */
+enum alerts_how { ALERTS_LOOK, ALERTS_TAKE };
 NODISCARD enum rc account_budget_alerts(struct account *account, const char *tenant, uint64_t at_ms,
-                                        uint64_t spent_micro,
+                                        uint64_t spent_micro, enum alerts_how how,
                                         uint8_t ret_percents[ACCOUNT_ALERT_MAX],
                                         uint32_t *ret_count, struct error *err);
 

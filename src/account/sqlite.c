@@ -219,9 +219,15 @@ static enum rc tenant_set(struct account *account, const struct account_tenant *
     enum rc rc = sqlite_write(account_db_of(account), DURABLE, &conn, err);
     if (rc != RC_OK)
         return rc;
-    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_TENANT_SET);
-    tenant_bind(stmt, tenant);
+    struct sqlite_stmt *stmt = sqlite_use(conn, STMT_ALERT_FORGET);
+    sqlite_bind_text(stmt, 1, bytes_of(tenant->id));
+    sqlite_bind_u64(stmt, 2, tenant->revision);
+    sqlite_bind_u64(stmt, 3, tenant->budget_micro);
     rc = sqlite_run(stmt, err);
+    stmt = sqlite_use(conn, STMT_TENANT_SET);
+    tenant_bind(stmt, tenant);
+    if (rc == RC_OK)
+        rc = sqlite_run(stmt, err);
     bool stale = rc == RC_OK && sqlite_changed(conn) == 0;
     struct account_tenant stored;
     if (stale)
@@ -387,7 +393,7 @@ const struct account_ops account_sqlite = {
     .quota_day = sqlite_quota_day,
     .quota_month = sqlite_quota_month,
     .quota_correct = sqlite_quota_correct,
-    .alerts_mark = sqlite_alerts_mark,
+    .alerts_fresh = sqlite_alerts_fresh,
     .webhook_secret_get = sqlite_webhook_secret_get,
     .webhook_secret_put = sqlite_webhook_secret_put,
 };

@@ -61,11 +61,12 @@ enum rc sqlite_quota_month(struct account *account, const char *tenant, uint32_t
                            struct quota_usage *into, uint32_t count_max, uint32_t *ret_count,
                            struct error *err);
 enum rc sqlite_quota_correct(struct account *account, const char *tenant, uint32_t month,
-                             uint64_t at_ms, const struct quota_usage rows[], uint32_t count,
+                             uint64_t at_ms, const struct quota_usage known[], uint32_t known_count,
+                             const struct quota_usage rows[], uint32_t count, bool *ret_moved,
                              struct error *err);
-enum rc sqlite_alerts_mark(struct account *account, const char *tenant, uint32_t month,
-                           const uint8_t percents[], uint32_t count, bool fresh[],
-                           struct error *err);
+enum rc sqlite_alerts_fresh(struct account *account, const char *tenant, uint32_t month,
+                            enum alerts_how how, const uint8_t percents[], uint32_t count,
+                            bool fresh[], struct error *err);
 
 enum rc sqlite_webhook_secret_get(struct account *account, const char *tenant,
                                   struct account_webhook_secret *ret_secret, bool *ret_found,

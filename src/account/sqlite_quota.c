@@ -329,21 +329,26 @@ enum rc sqlite_quota_month(struct account *account, const char *tenant, uint32_t
     return rc;
 }
 
-enum rc sqlite_quota_correct(struct account *account, const char *tenant, uint32_t month,
-                             uint64_t at_ms, const struct quota_usage rows[], uint32_t count,
-                             struct error *err)
+static bool month_is(const struct quota_usage *stored, uint32_t stored_count,
+                     const struct quota_usage *known, uint32_t known_count)
 {
-    struct sqlite_conn *conn = NULL;
-    enum rc rc = sqlite_write(account_db_of(account), DURABLE, &conn, err);
-    if (rc != RC_OK)
-        return rc;
-    struct account_tenant known;
-    rc = account_tenant_find(conn, tenant, &known, err);
+    bool same = stored_count == known_count;
+    for (uint32_t i = 0; same && i < known_count; i++)
+        same = strcmp(stored[i].plan, known[i].plan) == 0 &&
+               strcmp(stored[i].model, known[i].model) == 0 &&
+               stored[i].plan_version == known[i].plan_version && stored[i].used == known[i].used &&
+               stored[i].held == known[i].held;
+    return same;
+}
+
+static enum rc month_write(struct sqlite_conn *conn, const char *tenant, uint32_t month,
+                           uint64_t at_ms, const struct quota_usage rows[], uint32_t count,
+                           struct error *err)
+{
     struct sqlite_stmt *stmt = sqlite_use(conn, STMT_MONTH_ZERO);
     sqlite_bind_text(stmt, 1, bytes_of(tenant));
     sqlite_bind_u64(stmt, 2, month);
-    if (rc == RC_OK)
-        rc = sqlite_run(stmt, err);
+    enum rc rc = sqlite_run(stmt, err);
     for (uint32_t i = 0; rc == RC_OK && i < count; i++) {
         stmt = sqlite_use(conn, STMT_MONTH_ADD);
         sqlite_bind_text(stmt, 1, bytes_of(tenant));
@@ -356,13 +361,66 @@ enum rc sqlite_quota_correct(struct account *account, const char *tenant, uint32
         sqlite_bind_i64(stmt, 8, 0);
         rc = sqlite_run(stmt, err);
     }
-    return sqlite_end(conn, rc, err);
+    return rc;
 }
 
-enum rc sqlite_alerts_mark(struct account *account, const char *tenant, uint32_t month,
+enum rc sqlite_quota_correct(struct account *account, const char *tenant, uint32_t month,
+                             uint64_t at_ms, const struct quota_usage known[], uint32_t known_count,
+                             const struct quota_usage rows[], uint32_t count, bool *ret_moved,
+                             struct error *err)
+{
+    struct quota_usage *stored = calloc(QUOTA_MONTH_ROWS_MAX, sizeof(*stored));
+    if (stored == NULL)
+        return error_set(err, RC_NO_MEMORY, "a month's counts");
+    struct sqlite_conn *conn = NULL;
+    struct account_tenant tenant_row;
+    uint32_t stored_count = 0;
+    bool moved = false;
+    enum rc rc = sqlite_write(account_db_of(account), DURABLE, &conn, err);
+    if (rc == RC_OK)
+        rc = account_tenant_find(conn, tenant, &tenant_row, err);
+    if (rc == RC_OK)
+        rc = month_read(conn, tenant, month, stored, QUOTA_MONTH_ROWS_MAX, &stored_count, err);
+    if (rc == RC_OK)
+        moved = !month_is(stored, stored_count, known, known_count);
+    if (rc == RC_OK && !moved)
+        rc = month_write(conn, tenant, month, at_ms, rows, count, err);
+    if (conn != NULL)
+        rc = sqlite_end(conn, rc, err);
+    free(stored);
+    if (rc == RC_OK)
+        *ret_moved = moved;
+    return rc;
+}
+
+static enum rc alerts_look(struct account *account, const char *tenant, uint32_t month,
                            const uint8_t percents[], uint32_t count, bool fresh[],
                            struct error *err)
 {
+    struct sqlite_conn *conn = NULL;
+    enum rc rc = sqlite_read(account_db_of(account), &conn, err);
+    if (rc != RC_OK)
+        return rc;
+    for (uint32_t i = 0; rc == RC_OK && i < count; i++) {
+        struct sqlite_stmt *stmt = sqlite_use(conn, STMT_ALERT_GET);
+        sqlite_bind_text(stmt, 1, bytes_of(tenant));
+        sqlite_bind_u64(stmt, 2, month);
+        sqlite_bind_u64(stmt, 3, percents[i]);
+        bool known = false;
+        rc = sqlite_step(stmt, &known, err);
+        fresh[i] = !known;
+        sqlite_reset(stmt);
+    }
+    sqlite_read_end(conn);
+    return rc;
+}
+
+enum rc sqlite_alerts_fresh(struct account *account, const char *tenant, uint32_t month,
+                            enum alerts_how how, const uint8_t percents[], uint32_t count,
+                            bool fresh[], struct error *err)
+{
+    if (how == ALERTS_LOOK)
+        return alerts_look(account, tenant, month, percents, count, fresh, err);
     struct sqlite_conn *conn = NULL;
     enum rc rc = sqlite_write(account_db_of(account), DURABLE, &conn, err);
     for (uint32_t i = 0; rc == RC_OK && i < count; i++) {

@@ -76,7 +76,7 @@ static void plan_text(const struct statement_line *line, char *into, size_t size
     if (line->plan[0] == '\0')
         (void)snprintf(into, size, "-");
     else
-        (void)snprintf(into, size, "%s v%" PRIu32, line->plan, line->plan_version);
+        (void)snprintf(into, size, "%s@%" PRIu32, line->plan, line->plan_version);
 }
 
 static enum rc print_text(const struct statement *statement, const struct statement_head *head,

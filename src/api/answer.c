@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,38 +62,54 @@ static int media_range_fit(struct bytes range, const char *media_type)
     return bytes_equal(range, bytes_of("*/*")) ? 1 : 0;
 }
 
-enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struct error *err)
+static enum rc accept_none(const char *const types[], uint32_t count, struct error *err)
 {
-    *ret_format = ANSWER_JSON;
+    char text[200] = "";
+    for (uint32_t i = 0; i < count; i++)
+        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i > 0 ? ", " : "",
+                       types[i]);
+    return error_set(err, RC_NOT_ACCEPTABLE, "Accept allows none of %s", text);
+}
+
+enum rc answer_choose_type(struct bytes accept, const char *const types[], uint32_t count,
+                           uint32_t *ret_index, struct error *err)
+{
+    assert(count <= ANSWER_TYPE_MAX);
+    *ret_index = 0;
     if (accept.data == NULL || accept.size == 0)
         return RC_OK;
     /* The closest range decides about a type, wherever it stands (RFC 9110, section 12.5.1). */
-    double qualities[ANSWER_CSV + 1] = {0};
-    int fits[ANSWER_CSV + 1] = {0};
+    double qualities[ANSWER_TYPE_MAX] = {0};
+    int fits[ANSWER_TYPE_MAX] = {0};
     while (accept.size > 0) {
         struct bytes parameters = take_until(&accept, ',');
         if (parameters.size == 0)
             continue;
         struct bytes range = take_until(&parameters, ';');
         double q = quality(parameters);
-        for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++) {
-            int fit = media_range_fit(range, media_types[format]);
-            if (fit > fits[format]) {
-                fits[format] = fit;
-                qualities[format] = q;
+        for (uint32_t i = 0; i < count; i++) {
+            int fit = media_range_fit(range, types[i]);
+            if (fit > fits[i]) {
+                fits[i] = fit;
+                qualities[i] = q;
             }
         }
     }
     double best = 0;
-    for (enum answer_format format = ANSWER_JSON; format <= ANSWER_CSV; format++)
-        if (qualities[format] > best) {
-            best = qualities[format];
-            *ret_format = format;
+    for (uint32_t i = 0; i < count; i++)
+        if (qualities[i] > best) {
+            best = qualities[i];
+            *ret_index = i;
         }
-    if (best > 0)
-        return RC_OK;
-    return error_set(err, RC_NOT_ACCEPTABLE, "Accept allows none of %s, %s, %s",
-                     media_types[ANSWER_JSON], media_types[ANSWER_NDJSON], media_types[ANSWER_CSV]);
+    return best > 0 ? RC_OK : accept_none(types, count, err);
+}
+
+enum rc answer_choose(struct bytes accept, enum answer_format *ret_format, struct error *err)
+{
+    uint32_t index = 0;
+    enum rc rc = answer_choose_type(accept, media_types, ANSWER_CSV + 1, &index, err);
+    *ret_format = (enum answer_format)index;
+    return rc;
 }
 
 void sha256_text(const uint8_t sha256[32], char into[SHA256_TEXT_SIZE])

@@ -18,6 +18,11 @@ const char *answer_media_type(enum answer_format format);
 NODISCARD enum rc answer_choose(struct bytes accept, enum answer_format *ret_format,
                                 struct error *err);
 
+/* The same among other types, the first of which is the preset. */
+#define ANSWER_TYPE_MAX 4u
+NODISCARD enum rc answer_choose_type(struct bytes accept, const char *const types[], uint32_t count,
+                                     uint32_t *ret_index, struct error *err);
+
 #define SHA256_TEXT_SIZE 65
 void sha256_text(const uint8_t sha256[32], char into[SHA256_TEXT_SIZE]); /* hex, lower case */
 

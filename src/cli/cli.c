@@ -125,8 +125,9 @@ int cli_run(const struct cli_command *command, void *options, int argc, char **a
     if (rc != RC_OK)
         return cli_fail(&err);
     call.argv[call.argc] = NULL; /* flags are done with, and argv ends with one */
-    bool has_verbs = command->verbs[0].name[0] != '\0';
-    if (result == CONFIG_HELP || (has_verbs && call.argc == 0))
+    bool asks =
+        call.argc == 0 && command->verbs[0].name[0] != '\0' && find(command, 0, argv) == NULL;
+    if (result == CONFIG_HELP || asks)
         rc = help(command, &err);
     else
         rc = run(command, &call, &err);

@@ -66,9 +66,14 @@ void progress_step(struct progress *progress, uint64_t done)
     draw(progress, done, now_ns);
 }
 
-void progress_done(struct progress *progress)
+void progress_clear(const struct progress *progress)
 {
     if (progress->drawing)
         (void)fputs("\r\033[K", stderr);
+}
+
+void progress_done(struct progress *progress)
+{
+    progress_clear(progress);
     progress->drawing = false;
 }

@@ -17,5 +17,7 @@ void progress_init(struct progress *progress, const char *label, uint64_t total)
 /* Cheap enough to call for each item: draws ten times a second at most. Shows rate and time left.
  */
 void progress_step(struct progress *progress, uint64_t done);
-void progress_done(struct progress *progress); /* wipes the bar */
+/* Wipes the bar until the next step: for a line on the terminal. */
+void progress_clear(const struct progress *progress);
+void progress_done(struct progress *progress); /* wipes the bar for good */
 #endif

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/loopback.h"
 #include "cli/models_dir.h"
+#include "cli/serve_budgets.h"
 #include "cli/serve_issuer.h"
 #include "cli/serve_webhooks.h"
 
@@ -34,6 +35,7 @@ struct serving {
     bool is_open;          /* when it started: nobody needs a key */
     struct work *work;
     struct webhook_sender *webhooks; /* NULL: nothing to send or to sign with */
+    struct budget_watch *budgets;    /* NULL: nothing costs anything */
     struct api *api;
     struct http_server *public_server;
     struct http_server *admin_server;
@@ -135,8 +137,11 @@ static enum rc open_work(struct serving *serving, struct error *err)
                                .blob = serving->stores.blob};
     if (rc == RC_OK)
         rc = work_open(&work, &serving->work, err);
-    return rc == RC_OK ? serve_webhooks_open(settings, serving->stores.results,
-                                             serving->stores.account, &serving->webhooks, err)
+    if (rc == RC_OK)
+        rc = serve_webhooks_open(settings, serving->stores.results, serving->stores.account,
+                                 &serving->webhooks, err);
+    return rc == RC_OK ? serve_budgets_open(serving->stores.results, serving->stores.account,
+                                            &serving->budgets, err)
                        : rc;
 }
 
@@ -207,6 +212,7 @@ static void close_serving(struct serving *serving)
     predict_free(serving->predict);
     work_free(serving->work);
     http_server_free(serving->public_server);
+    budget_watch_close(serving->budgets);
     webhook_sender_free(serving->webhooks);
     stores_close(&serving->stores);
     issuer_free(serving->issuer);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * tenant.c - `imago tenant create|list|show|set`. */
 #include "cli/accounts.h"
+#include "cli/billing.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -36,27 +37,38 @@ static enum rc apply(const struct cli_call *call, struct account_tenant *tenant,
     enum rc rc = accounts_limits_apply(config, &limits, &tenant->rule, &given, err);
     if (accounts_is_given(config, "suspended"))
         tenant->suspended = options->suspended;
+    struct billing_options billing = {options->plan,          options->budget,
+                                      options->cap,           options->alert_at,
+                                      options->alert_webhook, options->webhook_internal};
+    return rc == RC_OK ? billing_apply(call, &billing, tenant, err) : rc;
+}
+
+static enum rc print_tenant_json(struct account *account, const struct account_tenant *tenant,
+                                 struct error *err)
+{
+    json_t *object = json_pack("{s:s, s:o, s:b, s:o}", "id", tenant->id, "created_at",
+                               accounts_time_json(tenant->created_ms), "suspended",
+                               tenant->suspended, "limits", accounts_limits_json(&tenant->rule));
+    enum rc rc = billing_json(account, tenant, object, err);
+    if (rc == RC_OK)
+        return accounts_print_json(object, err);
+    json_decref(object);
     return rc;
 }
 
-static json_t *tenant_json(const struct account_tenant *tenant)
-{
-    return json_pack("{s:s, s:o, s:b, s:o}", "id", tenant->id, "created_at",
-                     accounts_time_json(tenant->created_ms), "suspended", tenant->suspended,
-                     "limits", accounts_limits_json(&tenant->rule));
-}
-
-static enum rc print_row(const struct account_tenant *tenant, enum accounts_form form,
-                         struct error *err)
+static enum rc print_row(struct account *account, const struct account_tenant *tenant,
+                         enum accounts_form form, struct error *err)
 {
     if (form == ACCOUNTS_JSON)
-        return accounts_print_json(tenant_json(tenant), err);
+        return print_tenant_json(account, tenant, err);
     char created[ACCOUNTS_TIME_SIZE];
     char limits[ACCOUNTS_LIMITS_SIZE];
     accounts_time_text(tenant->created_ms, created);
+    char plan[BILLING_PLAN_SIZE];
     accounts_limits_text(&tenant->rule, limits);
-    return printf("%-24s %-9s %-21s %s\n", tenant->id, tenant->suspended ? "suspended" : "active",
-                  created, limits) >= 0
+    billing_plan_text(tenant->plan, tenant->plan_version, plan);
+    return printf("%-24s %-9s %-21s %-16s %s\n", tenant->id,
+                  tenant->suspended ? "suspended" : "active", created, plan, limits) >= 0
                ? RC_OK
                : error_set(err, RC_INTERNAL, "cannot write to standard output");
 }
@@ -64,7 +76,7 @@ static enum rc print_row(const struct account_tenant *tenant, enum accounts_form
 static void print_head(enum accounts_form form)
 {
     if (form == ACCOUNTS_TABLE)
-        (void)printf("%-24s %-9s %-21s %s\n", "TENANT", "STATE", "CREATED", "LIMITS");
+        (void)printf("%-24s %-9s %-21s %-16s %s\n", "TENANT", "STATE", "CREATED", "PLAN", "LIMITS");
 }
 
 static enum rc create(struct cli_call *call, struct error *err)
@@ -90,7 +102,7 @@ static enum rc list(struct cli_call *call, struct error *err)
     while (rc == RC_OK && count == ACCOUNT_LIST_MAX) {
         rc = account_tenant_list(call->stores->account, after, page, ACCOUNT_LIST_MAX, &count, err);
         for (uint32_t i = 0; rc == RC_OK && i < count; i++)
-            rc = print_row(&page[i], form, err);
+            rc = print_row(call->stores->account, &page[i], form, err);
         if (rc == RC_OK && count > 0)
             memcpy(after, page[count - 1].id, sizeof(after));
     }
@@ -105,24 +117,32 @@ static enum rc show(struct cli_call *call, struct error *err)
     if (rc != RC_OK)
         return rc;
     if (accounts_form_choose(options->format) == ACCOUNTS_JSON)
-        return accounts_print_json(tenant_json(&tenant), err);
+        return print_tenant_json(call->stores->account, &tenant, err);
     char created[ACCOUNTS_TIME_SIZE];
     char limits[ACCOUNTS_LIMITS_SIZE];
     accounts_time_text(tenant.created_ms, created);
     accounts_limits_text(&tenant.rule, limits);
     (void)printf("tenant       %s\nstate        %s\ncreated      %s\nlimits       %s\n", tenant.id,
                  tenant.suspended ? "suspended" : "active", created, limits);
+    rc = billing_print(call->stores->account, &tenant, err);
+    if (rc != RC_OK)
+        return rc;
     return fflush(stdout) == 0 ? RC_OK
                                : error_set(err, RC_INTERNAL, "cannot write to standard output");
 }
 
 static enum rc set(struct cli_call *call, struct error *err)
 {
-    struct account_tenant tenant;
+    struct account_tenant tenant = {0};
     enum rc rc = account_tenant_get(call->stores->account, call->argv[0], &tenant, err);
+    struct account_tenant before = tenant;
     if (rc == RC_OK)
         rc = apply(call, &tenant, err);
-    return rc == RC_OK ? account_tenant_set(call->stores->account, &tenant, call->now_ms, err) : rc;
+    if (rc == RC_OK)
+        rc = account_tenant_set(call->stores->account, &tenant, call->now_ms, err);
+    if (rc == RC_OK)
+        billing_follow(call, &before, &tenant);
+    return rc;
 }
 
 static const struct cli_verb verbs[] = {{"create", "ID", STORE_ACCOUNTS | STORE_CREATE, create},

@@ -74,8 +74,9 @@ struct results_ops {
     enum rc (*ledger_find)(struct results *results, struct bytes tenant, struct id request_id,
                            uint32_t index_count, uint64_t *ret_images, uint64_t *ret_last_ms,
                            struct error *err);
-    enum rc (*verify)(struct results *results, struct bytes tenant, results_difference_fn each,
-                      void *ctx, struct results_proof *ret_proof, struct error *err);
+    enum rc (*verify)(struct results *results, struct bytes tenant,
+                      const struct results_verifier *verifier, struct results_proof *ret_proof,
+                      struct error *err);
     enum rc (*outbox_take)(struct results *results, uint64_t now_ms, uint64_t lease_until_ms,
                            uint32_t limit, struct results_message *into, uint32_t *ret_count,
                            struct error *err);

@@ -215,10 +215,10 @@ static enum rc fault_ledger_find(struct results *results, struct bytes tenant, s
 }
 
 static enum rc fault_verify(struct results *results, struct bytes tenant,
-                            results_difference_fn each, void *ctx, struct results_proof *ret_proof,
-                            struct error *err)
+                            const struct results_verifier *verifier,
+                            struct results_proof *ret_proof, struct error *err)
 {
-    FORWARD(RESULTS_VERIFY, verify, tenant, each, ctx, ret_proof, err);
+    FORWARD(RESULTS_VERIFY, verify, tenant, verifier, ret_proof, err);
 }
 
 static enum rc fault_outbox_take(struct results *results, uint64_t now_ms, uint64_t lease_until_ms,

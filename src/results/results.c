@@ -201,13 +201,14 @@ enum rc results_ledger_find(struct results *results, struct bytes tenant, struct
                                      ret_last_ms, err);
 }
 
-enum rc results_verify(struct results *results, struct bytes tenant, results_difference_fn each,
-                       void *ctx, struct results_proof *ret_proof, struct error *err)
+enum rc results_verify(struct results *results, struct bytes tenant,
+                       const struct results_verifier *verifier, struct results_proof *ret_proof,
+                       struct error *err)
 {
     assert(results != NULL && ret_proof != NULL);
     *ret_proof = (struct results_proof){0};
     enum rc rc = check_tenant(tenant, err);
-    return rc != RC_OK ? rc : results->ops->verify(results, tenant, each, ctx, ret_proof, err);
+    return rc != RC_OK ? rc : results->ops->verify(results, tenant, verifier, ret_proof, err);
 }
 
 enum rc results_outbox_take(struct results *results, uint64_t now_ms, uint64_t lease_until_ms,

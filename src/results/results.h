@@ -183,7 +183,14 @@ struct results_difference {
     struct id id;     /* all zero for sums */
     uint32_t day;     /* for sums */
 };
-typedef enum rc (*results_difference_fn)(void *ctx, const struct results_difference *row);
+/* Who wants to hear of it. */
+struct results_verifier {
+    /* The first 1,000 differences of a kind. A code other than RC_OK ends it. */
+    enum rc (*difference)(void *ctx, const struct results_difference *row);
+    /* How many of the ledger's entries have been read; every some thousand. May be NULL. */
+    void (*step)(void *ctx, uint64_t ledger_count);
+    void *ctx;
+};
 struct results_proof {
     uint64_t ledger_count;
     uint64_t prediction_count;
@@ -191,10 +198,9 @@ struct results_proof {
     uint64_t billed_only_count;
     uint64_t difference_count; /* 0: it is proven */
 };
-/* Reads all rows of the tenant as of one moment, while others write; `each` (may be NULL) gets the
- * first 1,000 differences of a kind. */
+/* Reads all rows of the tenant as of one moment, while others write. `verifier` may be NULL. */
 NODISCARD enum rc results_verify(struct results *results, struct bytes tenant,
-                                 results_difference_fn each, void *ctx,
+                                 const struct results_verifier *verifier,
                                  struct results_proof *ret_proof, struct error *err);
 
 /* A message of the outbox, leased: nobody else gets it until lease_until_ms. */

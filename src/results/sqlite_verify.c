@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define REPORT_MAX 1000u /* of a kind */
+#define STEP_COUNT 4096u
 
 enum difference {
     LEDGER_ALONE,
@@ -45,8 +46,7 @@ struct left {
 struct verification {
     struct sqlite_conn *conn;
     struct bytes tenant;
-    results_difference_fn each;
-    void *ctx;
+    const struct results_verifier *verifier;
     struct results_proof *proof;
     uint32_t reported[DIFFERENCE_COUNT];
     uint64_t predictions_met;
@@ -61,11 +61,11 @@ static enum rc report(struct verification *v, enum difference difference, struct
                       uint32_t day)
 {
     v->proof->difference_count++;
-    if (v->each == NULL || v->reported[difference] == REPORT_MAX)
+    if (v->verifier == NULL || v->reported[difference] == REPORT_MAX)
         return RC_OK;
     v->reported[difference]++;
     struct results_difference row = {.what = texts[difference], .id = id, .day = day};
-    return v->each(v->ctx, &row);
+    return v->verifier->difference(v->verifier->ctx, &row);
 }
 
 /* The six columns from `column` on that name a row of usage. */
@@ -186,6 +186,9 @@ static enum rc check_entry(struct verification *v, struct sqlite_stmt *stmt)
     bool prediction = !sqlite_column_null(stmt, 10);
     bool tombstone = !sqlite_column_null(stmt, 12);
     v->proof->ledger_count++;
+    if (v->verifier != NULL && v->verifier->step != NULL &&
+        v->proof->ledger_count % STEP_COUNT == 0)
+        v->verifier->step(v->verifier->ctx, v->proof->ledger_count);
     v->proof->billed_only_count += !stored;
     v->predictions_met += prediction;
     v->tombstones_met += tombstone;
@@ -239,11 +242,11 @@ static enum rc check_alone(struct verification *v, enum statement count_statemen
 }
 
 enum rc sqlite_results_verify(struct results *results, struct bytes tenant,
-                              results_difference_fn each, void *ctx,
+                              const struct results_verifier *verifier,
                               struct results_proof *ret_proof, struct error *err)
 {
     struct results_proof proof = {0};
-    struct verification v = {.tenant = tenant, .each = each, .ctx = ctx, .proof = &proof};
+    struct verification v = {.tenant = tenant, .verifier = verifier, .proof = &proof};
     enum rc rc = sqlite_read(db_of(results), &v.conn, err);
     if (rc != RC_OK)
         return rc;

@@ -54,7 +54,8 @@ def pages(server, limit=1000, **filters):
 def billed(server, **params):
     response = server.get("/v1/usage", params=params)
     assert response.status_code == 200, response.text
-    return response.json()["total"]
+    total = response.json()["total"]
+    return {"requests": total["requests"], "images": total["images"]}
 
 
 def newest_first(answers):
@@ -521,10 +522,12 @@ def test_usage_is_what_was_answered(archive):
     for answer in answers:
         counts[answer["created_at"][:10], answer["model"]] = counts.get((answer["created_at"][:10], answer["model"]), 0) + 1
     usage = server.get("/v1/usage?group=day,model,version").json()
-    assert usage["rows"] == [{"day": day, "model": model, "version": "1", "requests": count, "images": count}
+    free = {"currency": "XXX", "cost_micro": 0, "cost": "0.00"}
+    assert usage["rows"] == [{"day": day, "model": model, "version": "1", "requests": count, "images": count} | free
                              for (day, model), count in sorted(counts.items())]
-    assert usage["total"] == {"requests": len(answers), "images": len(answers)}
-    assert server.get("/v1/usage?group=").json()["rows"] == [usage["total"]]
+    all = {"requests": len(answers), "images": len(answers)}
+    assert usage["total"] == all | {"costs": []} and "budget" not in usage
+    assert server.get("/v1/usage?group=").json()["rows"] == [all | free]
     assert [row["images"] for row in server.get("/v1/usage?group=model").json()["rows"]] == \
         [sum(n for (_, m), n in counts.items() if m == model) for model in sorted({m for _, m in counts})]
 
@@ -552,11 +555,12 @@ def test_usage_by_day(archive):
     assert billed(server, **{"from": day, "to": day})["images"] == 0
     assert billed(server, to=day)["images"] == 0
     text = server.get("/v1/usage", params={"from": day, "to": day + datetime.timedelta(1)}, headers={"Accept": "text/csv"}).text
-    assert text == f"day,requests,images\r\n{first},{on},{on}\r\n"
+    assert text == f"day,requests,images,currency,cost,cost_micro\r\n{first},{on},{on},XXX,0.00,0\r\n"
 
 
 @pytest.mark.parametrize("query", ["from=x", "from=2026-02-30", "to=2026-1-1", "from=2026-11-24T00:00:00Z", "group=x",
-                                   "group=day,,model", "from=2026-11-25&to=2026-11-24", "by=day", "from=1969-12-31"])
+                                   "group=day,,model", "from=2026-11-25&to=2026-11-24", "by=day", "from=1969-12-31", "month=2026-13", "month=2026-1",
+                                   "month=", "month=2026-11&from=2026-11-01"])
 def test_bad_usage(archive, query):
     server, _ = archive
     check_problem(server.get(f"/v1/usage?{query}"), 400, "invalid")

@@ -364,6 +364,16 @@ TEST(without_a_ledger_what_ran_out_goes_back_and_a_prolonged_one_stays)
     account_free(account);
 }
 
+static enum rc correct(struct account *account, const struct quota_usage *truth, bool *ret_moved)
+{
+    struct quota_usage known[4];
+    uint32_t count = 0;
+    assert_int_equal(account_quota_month(account, "default", NOW_MS, known, 4, &count, NULL),
+                     RC_OK);
+    return account_quota_correct(account, "default", NOW_MS, known, count, truth, 2, ret_moved,
+                                 NULL);
+}
+
 TEST(counts_are_brought_up_to_the_ledger)
 {
     struct account *account = begin();
@@ -374,8 +384,14 @@ TEST(counts_are_brought_up_to_the_ledger)
     const struct quota_usage truth[] = {
         {.plan = "flat", .plan_version = 1, .model = "big", .used = 4},
         {.plan = "flat", .plan_version = 1, .model = "lite", .used = 3}};
-    assert_int_equal(account_quota_correct(account, "default", NOW_MS, truth, 2, NULL), RC_OK);
-    assert_int_equal(account_quota_correct(account, "default", NOW_MS, truth, 2, NULL), RC_OK);
+    bool moved = true;
+    assert_int_equal(
+        account_quota_correct(account, "default", NOW_MS, truth, 1, truth, 2, &moved, NULL), RC_OK);
+    assert_true(moved);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(correct(account, truth, &moved), RC_OK);
+        assert_false(moved);
+    }
     struct quota_usage rows[4];
     uint32_t count = 0;
     assert_int_equal(account_quota_month(account, "default", NOW_MS, rows, 4, &count, NULL), RC_OK);
@@ -387,17 +403,26 @@ TEST(counts_are_brought_up_to_the_ledger)
     }
     assert_int_equal(reserve(account, 3, 3, 0).refusal, QUOTA_CAP);
     assert_int_equal(reserve(account, 3, 2, 0).refusal, QUOTA_PASS);
-    assert_int_equal(account_quota_correct(account, "nobody", NOW_MS, truth, 2, NULL),
-                     RC_NOT_FOUND);
+    assert_int_equal(
+        account_quota_correct(account, "nobody", NOW_MS, NULL, 0, truth, 2, &moved, NULL),
+        RC_NOT_FOUND);
     account_free(account);
 }
 
 static uint32_t alerts(struct account *account, uint64_t at_ms, uint64_t spent,
                        uint8_t into[ACCOUNT_ALERT_MAX])
 {
+    uint8_t looked[ACCOUNT_ALERT_MAX];
+    uint32_t look_count = 99;
     uint32_t count = 99;
-    assert_int_equal(account_budget_alerts(account, "default", at_ms, spent, into, &count, NULL),
+    assert_int_equal(account_budget_alerts(account, "default", at_ms, spent, ALERTS_LOOK, looked,
+                                           &look_count, NULL),
                      RC_OK);
+    assert_int_equal(
+        account_budget_alerts(account, "default", at_ms, spent, ALERTS_TAKE, into, &count, NULL),
+        RC_OK);
+    assert_int_equal(look_count, count);
+    assert_memory_equal(looked, into, count);
     return count;
 }
 
@@ -418,7 +443,18 @@ TEST(each_alert_is_given_out_once_a_month)
     account = fixture_open();
     assert_int_equal(alerts(account, NOW_MS, 1001, percents), 2);
     assert_int_equal(percents[0], 80);
-    assert_int_equal(percents[1], 100);
+    tenant = fixture_get(account, "default");
+    fixture_set(account, &tenant); /* the same budget */
+    assert_int_equal(alerts(account, NOW_MS, 1001, percents), 0);
+    tenant = fixture_get(account, "default");
+    tenant.budget_micro = 2000;
+    fixture_set(account, &tenant);
+    assert_int_equal(alerts(account, NOW_MS, 1001, percents), 1);
+    tenant = fixture_get(account, "default");
+    tenant.budget_micro = 1001;
+    fixture_set(account, &tenant);
+    assert_int_equal(alerts(account, NOW_MS, 1001, percents), 3);
+    assert_int_equal(percents[2], 100);
     assert_int_equal(alerts(account, NOW_MS, 1001, percents), 0);
     assert_int_equal(alerts(account, NOW_MS, 600, percents), 0); /* and not again on the way */
     assert_int_equal(alerts(account, 1796083200000ull, 801, percents), 2);

@@ -171,7 +171,7 @@ TEST(kill_9_takes_nothing_that_was_reported)
     results_set_done(&set);
     check_jobs(&world);
     struct results_proof proof;
-    assert_int_equal(results_verify(world.results, world.tenant, NULL, NULL, &proof, NULL), RC_OK);
+    assert_int_equal(results_verify(world.results, world.tenant, NULL, &proof, NULL), RC_OK);
     assert_int_equal(proof.difference_count, 0);
     assert_true(proof.ledger_count >= committed_count);
     assert_int_equal(proof.ledger_count, proof.prediction_count + proof.tombstone_count);

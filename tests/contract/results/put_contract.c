@@ -349,7 +349,7 @@ TEST(usage_is_the_sum_of_the_ledger_however_grouped)
         results_usage(world.results, world.other, 0, day + 9, 0, add_usage, &sum, NULL), RC_OK);
     assert_int_equal(sum.images, 0);
     struct results_proof proof;
-    assert_int_equal(results_verify(world.results, world.tenant, NULL, NULL, &proof, NULL), RC_OK);
+    assert_int_equal(results_verify(world.results, world.tenant, NULL, &proof, NULL), RC_OK);
     assert_int_equal(proof.difference_count, 0);
     assert_int_equal(proof.ledger_count, 53);
     assert_int_equal(proof.billed_only_count, 1);

@@ -241,7 +241,7 @@ static void bench_query(const char *dir, uint32_t page_count)
     pages(results, "scan", page_count < 200 ? page_count : 200, last_ms);
     uint64_t start = clock_monotonic_ns();
     struct results_proof proof;
-    if (results_verify(results, bytes_of(TENANT), NULL, NULL, &proof, &err) == RC_OK)
+    if (results_verify(results, bytes_of(TENANT), NULL, &proof, &err) == RC_OK)
         (void)printf("verify    %.2f s, %llu rows, %llu differences\n",
                      (double)(clock_monotonic_ns() - start) / 1e9,
                      (unsigned long long)proof.ledger_count,

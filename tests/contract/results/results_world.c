@@ -134,9 +134,9 @@ static enum rc print_difference(void *ctx, const struct results_difference *row)
 void must_verify(struct world *world, struct bytes tenant, uint64_t ledger_count,
                  uint64_t prediction_count, uint64_t tombstone_count)
 {
+    const struct results_verifier verifier = {.difference = print_difference};
     struct results_proof proof;
-    assert_int_equal(results_verify(world->results, tenant, print_difference, NULL, &proof, NULL),
-                     RC_OK);
+    assert_int_equal(results_verify(world->results, tenant, &verifier, &proof, NULL), RC_OK);
     assert_int_equal(proof.difference_count, 0);
     assert_int_equal(proof.ledger_count, ledger_count);
     assert_int_equal(proof.prediction_count, prediction_count);

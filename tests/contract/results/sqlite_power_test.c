@@ -63,8 +63,7 @@ static void check_reported(struct world *world)
                          RC_GONE);
     results_set_done(&set);
     struct results_proof proof;
-    assert_int_equal(results_verify(world->results, world->tenant, NULL, NULL, &proof, NULL),
-                     RC_OK);
+    assert_int_equal(results_verify(world->results, world->tenant, NULL, &proof, NULL), RC_OK);
     assert_int_equal(proof.difference_count, 0);
     assert_true(proof.ledger_count >= reported_count + erased_count);
 }

@@ -87,9 +87,10 @@ TEST(every_difference_is_found)
         must_verify(&world, world.tenant, 4, 3, 1);
         tamper(&world, cases[i].sql);
         struct found found = {0};
+        const struct results_verifier verifier = {.difference = keep_what, .ctx = &found};
         struct results_proof proof;
-        assert_int_equal(
-            results_verify(world.results, world.tenant, keep_what, &found, &proof, NULL), RC_OK);
+        assert_int_equal(results_verify(world.results, world.tenant, &verifier, &proof, NULL),
+                         RC_OK);
         if (found.what == NULL || strcmp(found.what, cases[i].what) != 0 ||
             proof.difference_count != cases[i].count || found.count != cases[i].count)
             fail_msg("case %zu: %u differences, first '%s'", i, found.count,

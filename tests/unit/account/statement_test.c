@@ -443,7 +443,7 @@ TEST(the_three_forms_say_the_same)
     assert_non_null(strstr(table, "Statement of acme for 2026-11 so far, in USD"));
     assert_non_null(strstr(table, "all other models"));
     assert_non_null(strstr(table, "10.00"));
-    assert_non_null(strstr(table, "standard v1"));
+    assert_non_null(strstr(table, "standard@1"));
     char *rows = printed(statement_csv, &statement, &csv);
     assert_non_null(strstr(rows, "tenant,month,kind,model,plan,plan_version,"));
     assert_non_null(strstr(rows, "acme,2026-11,tier,big,standard,1,1,10,USD,0.002,0.02,20000\r\n"));
