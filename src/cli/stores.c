@@ -123,25 +123,55 @@ enum rc stores_make_data(const struct stores_settings *settings, struct error *e
     return rc;
 }
 
-/* Shared by all that use what is in the folder of `path`. Where a folder cannot be locked, its file
+static bool is_same(int a, int b)
+{
+    struct stat of_a;
+    struct stat of_b;
+    return fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
+/* The folder of `path`, which several stores may share. Where a folder cannot be locked, its file
  * system has no locks, and nobody is kept out. */
-static enum rc lock_folder(struct stores *stores, const char *path, struct error *err)
+static enum rc lock_folder(struct stores *stores, const char *path, bool alone, struct error *err)
 {
     int fd = open_above(path);
     if (fd < 0)
         return RC_OK; /* opening the store says why */
-    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
-        bool held = errno == EWOULDBLOCK;
+    bool known = false;
+    for (uint32_t i = 0; i < stores->lock_count; i++)
+        known = known || is_same(fd, stores->locks[i]);
+    if (known || flock(fd, (alone ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
+        bool held = !known && errno == EWOULDBLOCK;
         (void)close(fd);
-        return held ? error_set(err, RC_BUSY,
-                                "'%.150s' is being restored; try again when it is "
-                                "done",
-                                path)
-                    : RC_OK;
+        if (!held)
+            return RC_OK;
+        return alone ? error_set(err, RC_BUSY,
+                                 "'%.150s' is in use: stop 'imago serve', and every command that "
+                                 "works on it",
+                                 path)
+                     : error_set(err, RC_BUSY,
+                                 "'%.150s' is being restored; try again when it is "
+                                 "done",
+                                 path);
     }
     assert(stores->lock_count < STORES_COUNT);
     stores->locks[stores->lock_count++] = fd;
     return RC_OK;
+}
+
+enum rc stores_lock(struct stores *stores, struct error *err)
+{
+    const char *const urls[STORES_COUNT] = {stores->accounts_url, stores->results_url,
+                                            stores->images_url, stores->queue_url};
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < STORES_COUNT && rc == RC_OK; i++) {
+        char path[PATH_MAX];
+        stores_path(urls[i], path);
+        if (path[0] != '\0')
+            rc = lock_folder(stores, path, true, err);
+    }
+    return rc;
 }
 
 struct store {
@@ -172,20 +202,27 @@ static enum rc prepare(struct stores *stores, const struct store *store, bool cr
                          "'%.100s': %s. Run this where 'imago serve' runs, or give its --data DIR "
                          "or --%s URL",
                          path, strerror(errno), store->name);
-    return path[0] != '\0' ? lock_folder(stores, path, err) : RC_OK;
+    return path[0] != '\0' ? lock_folder(stores, path, false, err) : RC_OK;
 }
 
-static enum rc open_one(struct stores *stores, const struct store *store, struct error *err)
+static enum rc open_one(struct stores *stores, const struct store *store, bool read_only,
+                        struct error *err)
 {
+    char url[STORES_URL_SIZE + 16];
+    bool marked = read_only && strncmp(store->url, "sqlite:", strlen("sqlite:")) == 0;
+    (void)snprintf(url, sizeof(url), "%s%s", store->url,
+                   !marked                           ? ""
+                   : strchr(store->url, '?') != NULL ? "&mode=ro"
+                                                     : "?mode=ro");
     struct account_config account = {
-        .url = store->url, .jwt = stores->jwt, .cache_ms = CREDENTIALS_KEPT_MS};
-    struct blob_config blob = {.url = store->url};
-    struct queue_config queue = {.url = store->url};
+        .url = url, .jwt = stores->jwt, .cache_ms = CREDENTIALS_KEPT_MS};
+    struct blob_config blob = {.url = url};
+    struct queue_config queue = {.url = url};
     switch (store->need) {
     case STORE_ACCOUNTS:
         return account_open(&account, &stores->account, err);
     case STORE_RESULTS:
-        return results_open(store->url, &stores->results, err);
+        return results_open(url, &stores->results, err);
     case STORE_IMAGES:
         return blob_open(&blob, &stores->blob, err);
     default:
@@ -208,7 +245,7 @@ enum rc stores_open(struct stores *stores, uint32_t needs, struct error *err)
             continue;
         rc = prepare(stores, &all[i], (needs & STORE_CREATE) != 0, err);
         if (rc == RC_OK)
-            rc = open_one(stores, &all[i], err);
+            rc = open_one(stores, &all[i], (needs & STORE_READ_ONLY) != 0, err);
     }
     return rc;
 }

@@ -27,7 +27,8 @@ enum store_need {
     STORE_IMAGES = 4,
     STORE_QUEUE = 8,
     STORE_ALL = 15,
-    STORE_CREATE = 16, /* what does not exist yet is made; otherwise it is NOT_FOUND */
+    STORE_CREATE = 16,    /* what does not exist yet is made; otherwise it is NOT_FOUND */
+    STORE_READ_ONLY = 32, /* databases are neither converted nor written, whatever happens */
 };
 
 struct stores {
@@ -56,6 +57,9 @@ uint32_t stores_on(const struct stores *stores);
  * with what to do. BUSY: it is being restored. What was opened before a failure stays open. */
 NODISCARD enum rc stores_open(struct stores *stores, uint32_t needs, struct error *err);
 void stores_close(struct stores *stores);
+/* Instead of opening them: keeps everybody else out of the folders of all that are on, until
+ * stores_close(). BUSY: a server or a command has one open. */
+NODISCARD enum rc stores_lock(struct stores *stores, struct error *err);
 
 /* The file or folder of a URL, without its parameters; "" if it is not on a local disk. */
 void stores_path(const char *url, char into[PATH_MAX]);

@@ -123,12 +123,15 @@ static int open_raw(struct sqlite *db, sqlite3 **ret_raw)
     if (!db->read_only)
         return sqlite3_open_v2(db->path, ret_raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
                                db->vfs);
-    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | (db->unchanging ? SQLITE_OPEN_URI : 0);
+    /* One that may write takes away at its end what it made to read, if the log is empty. */
+    int flags = SQLITE_OPEN_NOMUTEX |
+                (db->unchanging || db->leaves_log ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
+                (db->unchanging ? SQLITE_OPEN_URI : 0);
     if (db->unchanging)
         unchanging_uri(db->path, uri);
     int code = sqlite3_open_v2(db->unchanging ? uri : db->path, ret_raw, flags, db->vfs);
     /* What a crash left in the log stays there for whoever may write. */
-    if (code == SQLITE_OK)
+    if (code == SQLITE_OK && db->leaves_log)
         (void)sqlite3_db_config(*ret_raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return code;
 }

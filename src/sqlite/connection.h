@@ -40,6 +40,7 @@ struct sqlite {
     char *path;
     char *vfs;       /* NULL: the system's */
     bool read_only;  /* no writer */
+    bool leaves_log; /* read-only, and the log has something in it */
     bool unchanging; /* read-only, and nobody else can write: no log, no locks */
     char *module;
     const char *const *statements;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SCHEME              "sqlite:"
@@ -98,8 +99,12 @@ static void look_for_log(struct sqlite *db)
 {
     char *log = NULL;
     char *folder = NULL;
-    if (asprintf(&log, "%s-wal", db->path) >= 0 && asprintf(&folder, "%s", db->path) >= 0)
-        db->unchanging = access(log, F_OK) != 0 && access(dirname(folder), W_OK) != 0;
+    struct stat status;
+    if (asprintf(&log, "%s-wal", db->path) >= 0 && asprintf(&folder, "%s", db->path) >= 0) {
+        bool has_log = stat(log, &status) == 0;
+        db->leaves_log = has_log && status.st_size > 0;
+        db->unchanging = !has_log && access(dirname(folder), W_OK) != 0;
+    }
     free(log);
     free(folder);
 }

@@ -521,10 +521,11 @@ TEST(what_is_opened_to_be_read_is_not_written)
     sqlite_free(db);
     assert_int_equal(size_of(log), UINT64_MAX);
 
-    /* Alone. */
+    /* Alone, it leaves nothing behind. */
     assert_int_equal(sqlite_open(&config, &reader, NULL), RC_OK);
     assert_int_equal(count_of(reader), 2);
     sqlite_free(reader);
+    assert_int_equal(size_of(log), UINT64_MAX);
 
     config.module = "others";
     assert_int_equal(sqlite_open(&config, &reader, NULL), RC_NOT_FOUND);
