@@ -6,6 +6,7 @@
 #include "cli/models_dir.h"
 #include "cli/serve_budgets.h"
 #include "cli/serve_issuer.h"
+#include "cli/serve_sweep.h"
 #include "cli/serve_webhooks.h"
 
 #include "base/clock.h"
@@ -36,6 +37,7 @@ struct serving {
     struct work *work;
     struct webhook_sender *webhooks; /* NULL: nothing to send or to sign with */
     struct budget_watch *budgets;    /* NULL: nothing costs anything */
+    struct sweep *sweep;             /* NULL: nothing is kept */
     struct api *api;
     struct http_server *public_server;
     struct http_server *admin_server;
@@ -140,8 +142,11 @@ static enum rc open_work(struct serving *serving, struct error *err)
     if (rc == RC_OK)
         rc = serve_webhooks_open(settings, serving->stores.results, serving->stores.account,
                                  &serving->webhooks, err);
-    return rc == RC_OK ? serve_budgets_open(serving->stores.results, serving->stores.account,
-                                            &serving->budgets, err)
+    if (rc == RC_OK)
+        rc = serve_budgets_open(serving->stores.results, serving->stores.account, &serving->budgets,
+                                err);
+    return rc == RC_OK ? serve_sweep_open(settings, serving->stores.results, serving->stores.blob,
+                                          serving->stores.account, &serving->sweep, err)
                        : rc;
 }
 
@@ -214,6 +219,7 @@ static void close_serving(struct serving *serving)
     http_server_free(serving->public_server);
     budget_watch_close(serving->budgets);
     webhook_sender_free(serving->webhooks);
+    sweep_free(serving->sweep);
     stores_close(&serving->stores);
     issuer_free(serving->issuer);
     model_repository_free(serving->repository);
@@ -237,6 +243,8 @@ static enum rc drain(struct serving *serving, const sigset_t *signals)
               json_pack("{s:i}", "connections",
                         (int)http_server_connection_count(serving->public_server)));
     api_drain(serving->api);
+    sweep_free(serving->sweep);
+    serving->sweep = NULL;
     if (settings->drain_delay > 0 && wait_signal(signals, settings->drain_delay) != 0)
         return RC_CANCELLED;
     http_server_drain(serving->public_server, settings->drain_linger);

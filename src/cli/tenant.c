@@ -37,18 +37,47 @@ static enum rc apply(const struct cli_call *call, struct account_tenant *tenant,
     enum rc rc = accounts_limits_apply(config, &limits, &tenant->rule, &given, err);
     if (accounts_is_given(config, "suspended"))
         tenant->suspended = options->suspended;
+    if (accounts_is_given(config, "image_days"))
+        tenant->image_days = options->image_days;
+    if (accounts_is_given(config, "result_days"))
+        tenant->result_days = options->result_days;
     struct billing_options billing = {options->plan,          options->budget,
                                       options->cap,           options->alert_at,
                                       options->alert_webhook, options->webhook_internal};
     return rc == RC_OK ? billing_apply(call, &billing, tenant, err) : rc;
 }
 
+/* null for 0: for ever. */
+static json_t *days_json(uint32_t days) { return days > 0 ? json_integer(days) : json_null(); }
+
+#define DAYS_SIZE 16
+static const char *days_text(uint32_t days, char into[DAYS_SIZE])
+{
+    if (days > 0)
+        (void)snprintf(into, DAYS_SIZE, "%u days", days);
+    return days > 0 ? into : "for ever";
+}
+
+/* "30d/365d": pictures, predictions; "-" for ever. */
+#define KEPT_SIZE (2 * DAYS_SIZE)
+static void kept_text(const struct account_tenant *tenant, char into[KEPT_SIZE])
+{
+    char texts[2][DAYS_SIZE] = {"-", "-"};
+    const uint32_t days[] = {tenant->image_days, tenant->result_days};
+    for (int i = 0; i < 2; i++)
+        if (days[i] > 0)
+            (void)snprintf(texts[i], DAYS_SIZE, "%ud", days[i]);
+    (void)snprintf(into, KEPT_SIZE, "%s/%s", texts[0], texts[1]);
+}
+
 static enum rc print_tenant_json(struct account *account, const struct account_tenant *tenant,
                                  struct error *err)
 {
-    json_t *object = json_pack("{s:s, s:o, s:b, s:o}", "id", tenant->id, "created_at",
-                               accounts_time_json(tenant->created_ms), "suspended",
-                               tenant->suspended, "limits", accounts_limits_json(&tenant->rule));
+    json_t *object =
+        json_pack("{s:s, s:o, s:b, s:o, s:o, s:o}", "id", tenant->id, "created_at",
+                  accounts_time_json(tenant->created_ms), "suspended", tenant->suspended,
+                  "image_days", days_json(tenant->image_days), "result_days",
+                  days_json(tenant->result_days), "limits", accounts_limits_json(&tenant->rule));
     enum rc rc = billing_json(account, tenant, object, err);
     if (rc == RC_OK)
         return accounts_print_json(object, err);
@@ -63,12 +92,14 @@ static enum rc print_row(struct account *account, const struct account_tenant *t
         return print_tenant_json(account, tenant, err);
     char created[ACCOUNTS_TIME_SIZE];
     char limits[ACCOUNTS_LIMITS_SIZE];
-    accounts_time_text(tenant->created_ms, created);
     char plan[BILLING_PLAN_SIZE];
+    char kept[KEPT_SIZE];
+    accounts_time_text(tenant->created_ms, created);
     accounts_limits_text(&tenant->rule, limits);
     billing_plan_text(tenant->plan, tenant->plan_version, plan);
-    return printf("%-24s %-9s %-21s %-16s %s\n", tenant->id,
-                  tenant->suspended ? "suspended" : "active", created, plan, limits) >= 0
+    kept_text(tenant, kept);
+    return printf("%-24s %-9s %-21s %-16s %-14s %s\n", tenant->id,
+                  tenant->suspended ? "suspended" : "active", created, plan, kept, limits) >= 0
                ? RC_OK
                : error_set(err, RC_INTERNAL, "cannot write to standard output");
 }
@@ -76,7 +107,8 @@ static enum rc print_row(struct account *account, const struct account_tenant *t
 static void print_head(enum accounts_form form)
 {
     if (form == ACCOUNTS_TABLE)
-        (void)printf("%-24s %-9s %-21s %-16s %s\n", "TENANT", "STATE", "CREATED", "PLAN", "LIMITS");
+        (void)printf("%-24s %-9s %-21s %-16s %-14s %s\n", "TENANT", "STATE", "CREATED", "PLAN",
+                     "IMAGES/RESULTS", "LIMITS");
 }
 
 static enum rc create(struct cli_call *call, struct error *err)
@@ -122,8 +154,11 @@ static enum rc show(struct cli_call *call, struct error *err)
     char limits[ACCOUNTS_LIMITS_SIZE];
     accounts_time_text(tenant.created_ms, created);
     accounts_limits_text(&tenant.rule, limits);
-    (void)printf("tenant       %s\nstate        %s\ncreated      %s\nlimits       %s\n", tenant.id,
-                 tenant.suspended ? "suspended" : "active", created, limits);
+    char days[2][DAYS_SIZE];
+    (void)printf("tenant       %s\nstate        %s\ncreated      %s\nlimits       %s\n"
+                 "images       kept %s\nresults      kept %s\n",
+                 tenant.id, tenant.suspended ? "suspended" : "active", created, limits,
+                 days_text(tenant.image_days, days[0]), days_text(tenant.result_days, days[1]));
     rc = billing_print(call->stores->account, &tenant, err);
     if (rc != RC_OK)
         return rc;

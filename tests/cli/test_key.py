@@ -204,6 +204,18 @@ def test_set_changes_what_it_names(accounts):
     assert show(accounts, "acme") == before
 
 
+def test_how_long_a_tenants_things_are_kept(accounts):
+    accounts.tenant("acme", "--image-days=30")
+    accounts.succeed("tenant", "set", "acme", "--result-days=365")
+    assert (show(accounts, "acme")["image_days"], show(accounts, "acme")["result_days"]) == (30, 365)
+    assert (show(accounts, "default")["image_days"], show(accounts, "default")["result_days"]) == (None, None)
+    assert "30d/365d" in accounts.succeed("tenant", "list", "--format=table")
+    assert "kept 365 days" in accounts.succeed("tenant", "show", "acme", "--format=table")
+    accounts.succeed("tenant", "set", "acme", "--image-days=0")
+    assert "-/365d" in accounts.succeed("tenant", "list", "--format=table")
+    assert "36500" in refuse(accounts, 2, "tenant", "set", "acme", "--image-days=36501")
+
+
 @pytest.mark.parametrize("name", ["", "A", "a_b", "a/b", "x" * 64, "ü", "a b"])
 def test_names_that_no_tenant_has(accounts, name):
     refuse(accounts, 2, "tenant", "create", name)
@@ -225,7 +237,7 @@ def test_a_tenant_is_made_once(accounts):
 def test_tenants_as_a_table(accounts):
     accounts.tenant("acme", "--requests=5", "--burst=9", "--suspended")
     text = on_terminal("tenant", "list", "--accounts", accounts.url)
-    assert re.search(r"^acme +suspended +\d{4}-\S+Z +- +5/s, burst 9$", text, re.M), text
+    assert re.search(r"^acme +suspended +\d{4}-\S+Z +- +-/- +5/s, burst 9$", text, re.M), text
     assert re.search(r"^acme +suspended", on_terminal("tenant", "list", "--accounts", accounts.url), re.M)
     shown = on_terminal("tenant", "show", "acme", "--accounts", accounts.url)
     assert re.search(r"^tenant +acme$", shown, re.M) and re.search(r"^limits +5/s, burst 9$", shown, re.M)
