@@ -63,8 +63,7 @@ static enum rc secret(struct cli_call *call, struct error *err)
     return rc;
 }
 
-static const struct cli_verb verbs[] = {
-    {"secret", "TENANT", STORE_ACCOUNTS | STORE_CREATE, secret}};
+static const struct cli_verb verbs[] = {{"secret", "TENANT", STORE_ACCOUNTS, secret}};
 
 int cli_webhook(int argc, char **argv)
 {

@@ -220,12 +220,13 @@ static enum rc outcome(const struct transfer *transfer, CURLcode code, struct er
 {
     const struct client_call *call = transfer->call;
     const char *host = transfer->url.host;
-    if (transfer->too_large)
-        return error_set(err, RC_TOO_LARGE, "%.100s: the answer is too large", host);
     if (code == CURLE_OK)
         return RC_OK;
+    /* However the rest was cut off. */
     if (transfer->headers_done && (call->answer == NULL || call->status / 100 != 2))
         return RC_OK;
+    if (transfer->too_large)
+        return error_set(err, RC_TOO_LARGE, "%.100s: the answer is too large", host);
     if (transfer->refused && code == CURLE_COULDNT_CONNECT)
         return error_set(err, RC_FORBIDDEN, "%.100s: its address may not be connected to", host);
     if (code == CURLE_OPERATION_TIMEDOUT)
@@ -272,8 +273,11 @@ void client_free(struct client *client)
 {
     if (client == NULL)
         return;
-    while (client->first != NULL)
-        transfer_free(client->first);
+    struct transfer *next = NULL;
+    for (struct transfer *at = client->first; at != NULL; at = next) {
+        next = at->next;
+        transfer_free(at);
+    }
     (void)curl_multi_cleanup(client->multi);
     free(client);
 }

@@ -361,6 +361,9 @@ def test_the_secret_over_http(serve, accounts):
 
 
 def test_the_secret_on_the_command_line(accounts):
+    # Nothing is made where no server has its data: it would be the secret of nobody.
+    assert accounts.run("webhook", "secret", "default")[0] == 4 and not accounts.file.exists()
+    accounts.tenant("acme")
     secret = secret_of(accounts)
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", secret) and secret_of(accounts) == secret
     status, out, err = accounts.run("webhook", "secret", "default", "--rotate", "--format=json")
