@@ -177,8 +177,14 @@ static enum rc walk_row(void *ctx, const struct results_quantity *row)
     return rc;
 }
 
-/* A day's images of a model cost the same however they are shared out, so columns that nobody asked
- * for are left to the store to sum. */
+/* A day's images of a model cost the same however they are shared out, so columns behind the last
+ * one that was asked for are left to the store to sum. */
+static uint32_t columns_of(uint32_t group)
+{
+    uint32_t columns = group | RESULTS_BY_DAY | RESULTS_BY_MODEL | RESULTS_BY_PLAN;
+    return (group & RESULTS_BY_KEY) != 0 ? columns | RESULTS_BY_VERSION : columns;
+}
+
 static enum rc walk_month(const struct bill_source *source, const struct bill_tenures *tenures,
                           struct walk *walk, uint32_t start_day)
 {
@@ -192,8 +198,7 @@ static enum rc walk_month(const struct bill_source *source, const struct bill_te
     uint32_t end_day = (uint32_t)(month->end_ms / MS_PER_DAY);
     if (rc == RC_OK)
         rc = results_usage(source->results, bytes_of(source->tenant), start_day,
-                           end_day < walk->to_day ? end_day : walk->to_day,
-                           walk->group | RESULTS_BY_DAY | RESULTS_BY_MODEL | RESULTS_BY_PLAN,
+                           end_day < walk->to_day ? end_day : walk->to_day, columns_of(walk->group),
                            walk_row, walk, walk->err);
     bill_month_done(month);
     return rc;

@@ -265,20 +265,20 @@ static enum rc prove(struct cli_call *call, const char *tenant, struct error *er
                                : error_set(err, RC_INTERNAL, "cannot write to standard output");
 }
 
+/* Of whom anything is stored, tenants of old accounts among them. */
 static enum rc prove_all(struct cli_call *call, struct error *err)
 {
-    static struct account_tenant page[ACCOUNT_LIST_MAX];
-    if (call->stores->account == NULL)
-        return prove(call, ACCOUNT_TENANT_DEFAULT, err);
-    char after[ACCOUNT_TENANT_SIZE] = "";
-    uint32_t count = ACCOUNT_LIST_MAX;
+    char tenant[RESULT_TENANT_SIZE_MAX + 1] = "";
     enum rc rc = RC_OK;
-    while (rc == RC_OK && count == ACCOUNT_LIST_MAX) {
-        rc = account_tenant_list(call->stores->account, after, page, ACCOUNT_LIST_MAX, &count, err);
-        for (uint32_t i = 0; rc == RC_OK && i < count; i++)
-            rc = prove(call, page[i].id, err);
-        if (rc == RC_OK && count > 0)
-            memcpy(after, page[count - 1].id, sizeof(after));
+    while (rc == RC_OK) {
+        char next[RESULT_TENANT_SIZE_MAX + 1];
+        rc = results_tenant_next(call->stores->results, tenant, next, err);
+        if (rc == RC_NOT_FOUND)
+            return RC_OK;
+        if (rc == RC_OK) {
+            memcpy(tenant, next, sizeof(tenant));
+            rc = prove(call, tenant, err);
+        }
     }
     return rc;
 }
@@ -288,11 +288,10 @@ static enum rc verify(struct cli_call *call, struct error *err)
     struct bill_source source;
     if (form_choose(call->options) == FORM_CSV)
         return error_set(err, RC_INVALID, "verify prints --format table or json");
-    enum rc rc =
-        find_tenant(call, call->argc > 0 ? call->argv[0] : ACCOUNT_TENANT_DEFAULT, &source, err);
-    if (rc != RC_OK)
-        return rc;
-    return call->argc > 0 ? prove(call, call->argv[0], err) : prove_all(call, err);
+    if (call->argc == 0)
+        return prove_all(call, err);
+    enum rc rc = find_tenant(call, call->argv[0], &source, err);
+    return rc == RC_OK ? prove(call, call->argv[0], err) : rc;
 }
 
 static const struct cli_verb verbs[] = {
