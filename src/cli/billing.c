@@ -164,7 +164,7 @@ void billing_follow(const struct cli_call *call, const struct account_tenant *be
     if (rc != RC_OK)
         (void)fprintf(stderr,
                       "imago: this is set; what was used this month could not be counted from here "
-                      "(%s), a running server does so within a minute\n",
+                      "(%s), a running server does so within seconds\n",
                       err.text);
 }
 

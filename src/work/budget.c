@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INTERVAL_MS 5000u
+#define INTERVAL_MS 2000u
 #define REST_SHARE  20u /* how many times as long as a look it rests */
 
 struct budget_watch {

@@ -29,7 +29,7 @@ struct budget_alert {
 struct budget_config {
     struct account *account;
     struct results *results;
-    uint32_t interval_ms; /* between looks, or twenty times as long as a look takes; 0: 5,000 */
+    uint32_t interval_ms; /* between looks, or twenty times as long as a look takes; 0: 2,000 */
     /* On the watch's thread. */
     void (*alert)(void *ctx, const struct budget_alert *alert);
     void (*failed)(void *ctx, const struct error *err); /* it goes on at the next look */
