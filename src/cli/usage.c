@@ -107,7 +107,7 @@ static enum rc table_row(void *ctx, const struct bill_row *row)
     if (table->group & RESULTS_BY_VERSION)
         (void)printf("%-10.*s ", (int)quantity->version.size, (const char *)quantity->version.data);
     if (table->group & RESULTS_BY_KEY)
-        (void)printf("%-10.*s ", quantity->key.size > 0 ? (int)quantity->key.size : 1,
+        (void)printf("%-20.*s ", quantity->key.size > 0 ? (int)quantity->key.size : 1,
                      quantity->key.size > 0 ? (const char *)quantity->key.data : "-");
     (void)printf("%12" PRIu64 " %12" PRIu64 " %16s %s\n", quantity->requests, quantity->images,
                  money, row->currency);
@@ -126,7 +126,7 @@ static enum rc print_table(const struct bill_source *source, const struct usage_
     if (question->group & RESULTS_BY_VERSION)
         total.margin += printf("%-10s ", "VERSION");
     if (question->group & RESULTS_BY_KEY)
-        total.margin += printf("%-10s ", "KEY");
+        total.margin += printf("%-20s ", "KEY");
     (void)printf("%12s %12s %16s %s\n", "REQUESTS", "IMAGES", "COST", "CURRENCY");
     enum rc rc = bill_usage(source, question->from_day, question->to_day, question->group,
                             question->row_max, table_row, &table, err);

@@ -5,9 +5,11 @@ import datetime
 import io
 import json
 import random
+import re
 
 import pytest
 from billing import NO_CURRENCY, NONE, Billing, cost_of, day_text, month_days, text_of
+from imago_server import ROOT
 
 MODELS = ["lite", "big", "other", "new"]
 GROUPS = ["day", "model", "version", "key"]
@@ -311,3 +313,19 @@ def test_usage_as_a_table(billing):
     assert len({line.rindex("USD") for line in lines[1:]}) == 1
     assert billing.succeed("usage", "--from=2020-01-01", "--format=csv", "--group=model") == \
         "model,requests,images,currency,cost,cost_micro\nbig,1,7,USD,0.007,7000\nlite,1,5,USD,0.005,5000\n"
+
+
+def test_the_page_shows_what_the_program_prints(billing):
+    page = (ROOT / "docs/billing.md").read_text()
+    plan = billing.put_plan(json.loads(re.search(r"```json\n(.*?)```", page, re.S)[1]))
+    billing.succeed("tenant", "create", "acme", "--plan=standard")
+    billing.tenures("acme", [(0, plan)])
+    first, end = month_days("2026-10")
+    billing.use("acme", {(day, "efficientnet-lite0", "1", "4fq7k2ab", plan.id): 410 for day in range(first, end)} |
+                {(first, "efficientnet-lite0-fp32", "1", "4fq7k2ab", plan.id): 250})
+    shown = 0
+    for block in re.findall(r"```\n(\$ imago.*?)```", page, re.S):
+        for command, out in re.findall(r"\$ imago ((?:usage(?! verify)|plan show)[^\n]*)\n(.*?)(?=\$ imago|\Z)", block, re.S):
+            assert billing.succeed(*command.split(), "--format=table").rstrip() == out.rstrip()
+            shown += 1
+    assert shown == 3
