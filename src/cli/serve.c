@@ -136,7 +136,8 @@ static enum rc open_work(struct serving *serving, struct error *err)
     struct work_config work = {.predict = serving->predict,
                                .repository = serving->repository,
                                .results = serving->stores.results,
-                               .blob = serving->stores.blob};
+                               .blob = serving->stores.blob,
+                               .account = serving->stores.account};
     if (rc == RC_OK)
         rc = work_open(&work, &serving->work, err);
     if (rc == RC_OK)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "work/commit.h"
+#include "work/kept_answer.h"
 
 #include "base/clock.h"
 
@@ -160,6 +161,33 @@ static void add_request(struct group *group, struct work_request *request)
     }
 }
 
+/* The last row of a request completes its key, so all others are there by then. Unless a picture
+ * may succeed when the request is sent again. */
+static void complete_key(struct work_request *request, struct result_commit *last)
+{
+    struct buf *answer = &request->claim.answer;
+    answer->size_max = RESULT_ANSWER_SIZE_MAX;
+    for (uint32_t i = 0; i < request->image_count; i++)
+        if (work_is_transient(request->results[i].task.rc))
+            return;
+    if (kept_answer_write(request, answer) != RC_OK)
+        return;
+    last->idempotency_key = request->idempotency_key;
+    memcpy(last->fingerprint, request->fingerprint, sizeof(last->fingerprint));
+    last->answer = (struct bytes){answer->data, answer->size};
+    last->answer_until_ms = request->finished_ms + CLAIM_KEPT_MS;
+}
+
+static void complete_keys(struct group *group)
+{
+    for (uint32_t i = 0; i < group->put_count; i++) {
+        struct work_request *request = group->members[i]->request;
+        bool last = i + 1 == group->put_count || group->members[i + 1]->request != request;
+        if (last && request->idempotency_key.size > 0)
+            complete_key(request, group->puts[i]);
+    }
+}
+
 /* A row whose picture is not durable must not be. */
 static void put_pictures(struct committer *committer, struct group *group)
 {
@@ -195,13 +223,19 @@ static void put_rows(struct committer *committer, struct group *group)
     enum rc rc = results_put(committer->results, group->puts, group->put_count, &err);
     for (uint32_t i = 0; i < group->put_count; i++) {
         struct work_result *result = group->members[i];
-        if (rc == RC_OK && group->puts[i]->rc == RC_OK)
+        const struct result_commit *row = group->puts[i];
+        if (rc == RC_OK && row->rc == RC_OK) {
+            result->request->known |= row->known;
+            result->request->outcome.kept |= row->idempotency_key.size > 0;
             continue;
+        }
         result->request->store_err = err;
+        /* Whether it was written is the ledger's to say. */
+        result->request->outcome.counted = false;
         if (rc != RC_OK)
             fail(result, RC_UNAVAILABLE, "the result could not be stored; try again later");
         else
-            fail(result, group->puts[i]->rc, rc_text(group->puts[i]->rc));
+            fail(result, row->rc, rc_text(row->rc));
     }
 }
 
@@ -213,6 +247,7 @@ static void commit_group(struct committer *committer, struct work_request *reque
     for (struct work_request *request = requests; request != NULL; request = request->next)
         add_request(group, request);
     put_pictures(committer, group);
+    complete_keys(group);
     put_rows(committer, group);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "work/commit.h"
+#include "work/kept_answer.h"
 
 #include "base/clock.h"
 
@@ -9,6 +10,7 @@
 
 struct work {
     struct work_config config;
+    struct admission *admission; /* NULL: nothing is stored, and there are no accounts */
     struct committer *committer; /* NULL: nothing is stored */
 };
 
@@ -30,7 +32,13 @@ struct work_request *work_request_open(uint32_t image_count, uint32_t top_k)
     return request;
 }
 
-void work_request_free(struct work_request *request) { free(request); }
+void work_request_free(struct work_request *request)
+{
+    if (request == NULL)
+        return;
+    buf_done(&request->claim.answer);
+    free(request);
+}
 
 static uint32_t microseconds(uint64_t ns)
 {
@@ -66,7 +74,29 @@ struct result work_describe(const struct work_request *request, const struct wor
     return row;
 }
 
-static void finish(struct work_request *request) { request->done(request); }
+static uint32_t prediction_count(const struct work_request *request)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < request->image_count; i++)
+        count += request->results[i].task.rc == RC_OK;
+    return count;
+}
+
+/* Ends the claim first: what it gives back is then there for the client's next request. */
+static void finish(struct work_request *request)
+{
+    if (request->claim.hold != NULL) {
+        struct claim_outcome *outcome = &request->outcome;
+        outcome->image_count = request->rc == RC_OK ? prediction_count(request) : 0;
+        outcome->committed_ms = request->finished_ms;
+        /* A retry under the key may add to what is stored: then the ledger counts, not the sum of
+         * the attempts. */
+        if (request->idempotency_key.size > 0 && !outcome->kept && outcome->image_count > 0)
+            outcome->counted = false;
+        claim_end(request->work->admission, &request->claim, outcome);
+    }
+    request->done(request);
+}
 
 enum rc work_open(const struct work_config *config, struct work **ret_work, struct error *err)
 {
@@ -75,10 +105,12 @@ enum rc work_open(const struct work_config *config, struct work **ret_work, stru
         return error_set(err, RC_NO_MEMORY, "no memory for the work");
     work->config = *config;
     enum rc rc = RC_OK;
-    if (config->results != NULL)
+    if (config->results != NULL || config->account != NULL)
+        rc = admission_open(config->results, config->account, &work->admission, err);
+    if (rc == RC_OK && config->results != NULL)
         rc = committer_open(config->results, config->blob, finish, &work->committer, err);
     if (rc != RC_OK) {
-        free(work);
+        work_free(work);
         return rc;
     }
     *ret_work = work;
@@ -103,19 +135,20 @@ static void task_done(struct predict_task *task)
         finish(request);
 }
 
-enum rc work_submit(struct work *work, struct work_request *request, struct error *err)
+static void name_pictures(struct work_request *request)
 {
-    assert(request->done != NULL);
-    enum rc rc = model_find(work->config.repository, request->model_name, request->model_version,
-                            &request->model, err);
-    if (rc != RC_OK)
-        return rc;
+    for (uint32_t i = 0; i < request->image_count; i++)
+        request->results[i].id = id_derive(request->id, request->first_index + i);
+}
+
+static enum rc begin(struct work_request *request, struct error *err)
+{
     struct predict_task **tasks = calloc(request->image_count, sizeof(struct predict_task *));
     if (tasks == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for %u pictures", request->image_count);
+    name_pictures(request);
     for (uint32_t i = 0; i < request->image_count; i++) {
         struct work_result *result = &request->results[i];
-        result->id = id_derive(request->id, request->first_index + i);
         result->task.model = request->model;
         result->task.top_k = request->top_k;
         result->task.min_score = request->min_score;
@@ -124,12 +157,79 @@ enum rc work_submit(struct work *work, struct work_request *request, struct erro
         result->task.done = task_done;
         tasks[i] = &result->task;
     }
-    request->work = work;
-    request->submitted_ns = clock_monotonic_ns();
     atomic_store(&request->pending_count, request->image_count);
-    rc = predict_submit(work->config.predict, tasks, request->image_count, err);
+    enum rc rc = predict_submit(request->work->config.predict, tasks, request->image_count, err);
     free(tasks);
     return rc;
+}
+
+/* On the admission's thread. */
+static void admitted(struct claim *claim)
+{
+    struct work_request *request = claim->ctx;
+    request->id = claim->id;
+    request->rc = claim->rc;
+    request->err = claim->err;
+    request->store_err = claim->store_err;
+    request->retry_at_ms = claim->retry_at_ms;
+    request->day_remaining = claim->day_remaining;
+    request->replayed = claim->replayed;
+    request->outcome = (struct claim_outcome){.counted = true};
+    if (claim->replayed) {
+        name_pictures(request);
+        struct bytes kept = {claim->answer.data, claim->answer.size};
+        request->rc = kept_answer_read(kept, request, &request->err);
+    } else if (request->rc == RC_OK) {
+        request->rc = begin(request, &request->err);
+        if (request->rc == RC_OK)
+            return;
+    }
+    finish(request);
+}
+
+static enum rc admit(struct work_request *request, struct error *err)
+{
+    request->claim = (struct claim){
+        .tenant = request->tenant,
+        .id = request->id,
+        .idempotency_key = request->idempotency_key,
+        .reserves = request->reserves,
+        .key = request->key != NULL ? request->key : "",
+        .model = model_name(request->model),
+        .images_per_day = request->images_per_day,
+        .image_count = request->image_count,
+        .deadline_ns = request->deadline_ns,
+        .cancelled = &request->results[0].task.cancelled,
+        .done = admitted,
+        .ctx = request,
+    };
+    memcpy(request->claim.fingerprint, request->fingerprint, sizeof(request->fingerprint));
+    return claim_submit(request->work->admission, &request->claim, err);
+}
+
+enum rc work_submit(struct work *work, struct work_request *request, struct error *err)
+{
+    assert(request->done != NULL);
+    assert(request->image_count <= RESULTS_PUT_MAX);
+    enum rc rc = model_find(work->config.repository, request->model_name, request->model_version,
+                            &request->model, err);
+    if (rc != RC_OK)
+        return rc;
+    request->work = work;
+    request->submitted_ns = clock_monotonic_ns();
+    if (request->idempotency_key.size > 0 || request->reserves)
+        return admit(request, err);
+    return begin(request, err);
+}
+
+enum rc work_claim(struct work *work, struct claim *claim, struct error *err)
+{
+    return claim_submit(work->admission, claim, err);
+}
+
+void work_claim_end(struct work *work, struct claim *claim, const struct claim_outcome *outcome)
+{
+    claim_end(work->admission, claim, outcome);
 }
 
 void work_cancel(struct work_request *request)
@@ -143,5 +243,6 @@ void work_free(struct work *work)
     if (work == NULL)
         return;
     committer_free(work->committer);
+    admission_free(work->admission);
     free(work);
 }

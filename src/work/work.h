@@ -9,15 +9,15 @@
  * Pictures of a job come in any number of requests, again and again until each has an outcome: the
  * same job and index is the same picture, and is kept and billed once.
  *
- * Threads: any; `done` runs on a worker's or the committer's thread and must not block.
+ * Threads: any; `done` runs on a worker's, the committer's or the admission's thread and must not
+ * block.
  * Ownership: a request belongs to the caller, who frees it after `done`.
  */
 #ifndef WORK_WORK_H
 #define WORK_WORK_H
-#include "base/id.h"
 #include "blob/blob.h"
 #include "predict/predict.h"
-#include "results/results.h"
+#include "work/admission.h"
 
 struct work;
 
@@ -26,6 +26,7 @@ struct work_config {
     const struct model_repository *repository;
     struct results *results; /* both or neither: NULL stores nothing */
     struct blob *blob;
+    struct account *account; /* NULL: no request may reserve */
 };
 
 struct work_request;
@@ -57,10 +58,28 @@ struct work_request {
      * with its item 0. */
     struct id job_id;
     uint32_t first_index;
+    /* With results: nobody works under the same key at the same time, and a key whose work was done
+     * is not worked under again. The same key with another fingerprint is refused. */
+    struct bytes idempotency_key; /* empty: none; borrowed until `done` */
+    uint8_t fingerprint[32];
+    bool reserves; /* the identity's: the images must fit into what is left of limits and caps */
+    uint64_t images_per_day;
     void (*done)(struct work_request *request);
     void *ctx;
 
-    /* Filled by work. */
+    /* Filled by work. Not RC_OK: all of the request was refused before any picture was begun, as a
+     * claim is (see admission.h), or found no room in the queue. */
+    enum rc rc;
+    struct error err;
+    uint64_t retry_at_ms;
+    uint64_t day_remaining; /* with images_per_day */
+    /* The outcome is that of the first request with this key, whose id this is now. What its
+     * pictures are is in the results, by `results[i].id`; rc and err of those that failed are here.
+     */
+    bool replayed;
+    /* A request that had been begun before, under the same key: some predictions are the stored
+     * ones, not those here. */
+    bool known;
     const struct model *model;
     uint64_t submitted_ns;
     uint64_t finished_ns;
@@ -72,6 +91,8 @@ struct work_request {
     uint32_t image_count;
     struct work *work; /* private, like what follows */
     struct work_request *next;
+    struct claim claim;
+    struct claim_outcome outcome;
     atomic_uint pending_count;
     struct work_result results[];
 };
@@ -90,10 +111,13 @@ bool work_is_transient(enum rc rc);
 
 NODISCARD enum rc work_open(const struct work_config *config, struct work **ret_work,
                             struct error *err);
-/* Errors: NOT_FOUND (model or version), BUSY, DRAINING, TOO_LARGE; then `done` is not called. After
- * RC_OK it is, exactly once, perhaps before this returns. */
+/* Errors: NOT_FOUND (model or version), BUSY, DRAINING, TOO_LARGE, NO_MEMORY; then `done` is not
+ * called. After RC_OK it is, exactly once, perhaps before this returns. */
 NODISCARD enum rc work_submit(struct work *work, struct work_request *request, struct error *err);
 /* Best effort, any time between work_submit() and work_request_free(). */
 void work_cancel(struct work_request *request);
-void work_free(struct work *work); /* NULL is fine */
+/* Idempotency-Key of what is no request for predictions; see admission.h. */
+NODISCARD enum rc work_claim(struct work *work, struct claim *claim, struct error *err);
+void work_claim_end(struct work *work, struct claim *claim, const struct claim_outcome *outcome);
+void work_free(struct work *work); /* every request and claim has ended; NULL is fine */
 #endif
