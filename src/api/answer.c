@@ -206,14 +206,6 @@ enum rc answer_dump(const json_t *value, struct buf *into)
     return buf_append(into, bytes_of("\n"));
 }
 
-static enum rc dump_result(const struct work_request *request, uint32_t index, struct buf *into)
-{
-    json_t *value = answer_result(request, &request->results[index]);
-    enum rc rc = answer_dump(value, into);
-    json_decref(value);
-    return rc;
-}
-
 enum rc answer_csv_field(struct bytes text, struct buf *into)
 {
     bool plain = true;
@@ -241,53 +233,92 @@ enum rc answer_csv_head(const char *key_name, struct buf *into)
     return buf_printf(into, "%s,rank,class_id,label,score,problem\r\n", key_name);
 }
 
+enum rc answer_csv_class(const char *key, uint32_t rank, struct result_score score,
+                         const char *label, struct buf *into)
+{
+    enum rc rc = csv_field(key, into);
+    if (rc == RC_OK)
+        rc = buf_printf(into, ",%u,%u,", rank, score.class_id);
+    if (rc == RC_OK)
+        rc = csv_field(label, into);
+    if (rc == RC_OK)
+        rc = buf_printf(into, ",%.*g,\r\n", ANSWER_REAL_DIGITS, (double)score.score);
+    return rc;
+}
+
+enum rc answer_csv_problem(const char *key, enum rc problem, const char *text, struct buf *into)
+{
+    enum rc rc = csv_field(key, into);
+    if (rc == RC_OK)
+        rc = buf_append(into, bytes_of(",,,,,"));
+    if (rc == RC_OK)
+        rc = csv_field(text[0] != '\0' ? text : rc_text(problem), into);
+    return rc == RC_OK ? buf_append(into, bytes_of("\r\n")) : rc;
+}
+
 enum rc answer_csv_rows(const char *key, const struct work_request *request,
                         const struct work_result *result, struct buf *into)
 {
     const struct predict_task *task = &result->task;
+    if (task->rc != RC_OK)
+        return answer_csv_problem(key, task->rc, task->err.text, into);
     enum rc rc = RC_OK;
-    if (task->rc != RC_OK) {
-        rc = csv_field(key, into);
-        if (rc == RC_OK)
-            rc = buf_append(into, bytes_of(",,,,,"));
-        if (rc == RC_OK)
-            rc = csv_field(task->err.text[0] ? task->err.text : rc_text(task->rc), into);
-        return rc == RC_OK ? buf_append(into, bytes_of("\r\n")) : rc;
-    }
     for (uint32_t i = 0; i < task->top_count && rc == RC_OK; i++) {
-        rc = csv_field(key, into);
-        if (rc == RC_OK)
-            rc = buf_printf(into, ",%u,%u,", i + 1, task->top[i].class_id);
-        if (rc == RC_OK)
-            rc = csv_field(model_label(request->model, task->top[i].class_id), into);
-        if (rc == RC_OK)
-            rc = buf_printf(into, ",%.*g,\r\n", ANSWER_REAL_DIGITS, (double)task->top[i].score);
+        struct result_score score = {task->top[i].class_id, task->top[i].score};
+        rc = answer_csv_class(key, i + 1, score, model_label(request->model, score.class_id), into);
     }
     return rc;
 }
 
-enum rc answer_print(enum answer_format format, const struct work_request *request, bool several,
+static enum rc dump_object(const struct answer_source *source, uint32_t index, struct buf *into)
+{
+    json_t *value = source->object(source->ctx, index);
+    enum rc rc = answer_dump(value, into);
+    json_decref(value);
+    return rc;
+}
+
+static enum rc dump_results(const struct answer_source *source, uint32_t count, struct buf *into)
+{
+    json_t *results = json_array();
+    int failed = 0;
+    for (uint32_t i = 0; i < count && failed == 0; i++)
+        failed = json_array_append_new(results, source->object(source->ctx, i));
+    json_t *whole = json_pack("{s:o}", "results", results);
+    enum rc rc = failed == 0 ? answer_dump(whole, into) : RC_NO_MEMORY;
+    json_decref(whole);
+    return rc;
+}
+
+enum rc answer_print_source(enum answer_format format, const struct answer_source *source,
+                            uint32_t count, bool several, struct buf *into)
+{
+    if (format == ANSWER_JSON)
+        return several ? dump_results(source, count, into) : dump_object(source, 0, into);
+    enum rc rc = format == ANSWER_CSV ? answer_csv_head("id", into) : RC_OK;
+    for (uint32_t i = 0; i < count && rc == RC_OK; i++)
+        rc = format == ANSWER_CSV ? source->csv_rows(source->ctx, i, into)
+                                  : dump_object(source, i, into);
+    return rc;
+}
+
+static json_t *work_object(void *ctx, uint32_t index)
+{
+    const struct work_request *request = ctx;
+    return answer_result(request, &request->results[index]);
+}
+
+static enum rc work_csv_rows(void *ctx, uint32_t index, struct buf *into)
+{
+    const struct work_request *request = ctx;
+    char id[ID_TEXT_SIZE];
+    id_text(request->results[index].id, id);
+    return answer_csv_rows(id, request, &request->results[index], into);
+}
+
+enum rc answer_print(enum answer_format format, struct work_request *request, bool several,
                      struct buf *into)
 {
-    enum rc rc = RC_OK;
-    if (format == ANSWER_JSON && !several)
-        return dump_result(request, 0, into);
-    if (format == ANSWER_JSON) {
-        json_t *results = json_array();
-        for (uint32_t i = 0; i < request->image_count; i++)
-            json_array_append_new(results, answer_result(request, &request->results[i]));
-        json_t *whole = json_pack("{s:o}", "results", results);
-        rc = answer_dump(whole, into);
-        json_decref(whole);
-        return rc;
-    }
-    if (format == ANSWER_CSV)
-        rc = answer_csv_head("id", into);
-    for (uint32_t i = 0; i < request->image_count && rc == RC_OK; i++) {
-        char id[ID_TEXT_SIZE];
-        id_text(request->results[i].id, id);
-        rc = format == ANSWER_CSV ? answer_csv_rows(id, request, &request->results[i], into)
-                                  : dump_result(request, i, into);
-    }
-    return rc;
+    const struct answer_source source = {request, work_object, work_csv_rows};
+    return answer_print_source(format, &source, request->image_count, several, into);
 }

@@ -35,8 +35,16 @@ json_t *answer_result(const struct work_request *request, const struct work_resu
 /* RFC 9457. `instance` may be NULL. */
 json_t *answer_problem(enum rc rc, const char *detail, const char *request_id,
                        const char *instance);
-/* The whole answer; `several` wraps JSON into {"results": [...]}. */
-NODISCARD enum rc answer_print(enum answer_format format, const struct work_request *request,
+/* The whole answer; `several` wraps JSON into {"results": [...]}. What the pictures' predictions
+ * and problems are comes from the work, or from a source. */
+struct answer_source {
+    void *ctx;
+    json_t *(*object)(void *ctx, uint32_t index); /* NULL: failed, or out of memory */
+    enum rc (*csv_rows)(void *ctx, uint32_t index, struct buf *into);
+};
+NODISCARD enum rc answer_print_source(enum answer_format format, const struct answer_source *source,
+                                      uint32_t count, bool several, struct buf *into);
+NODISCARD enum rc answer_print(enum answer_format format, struct work_request *request,
                                bool several, struct buf *into);
 /* Compact JSON and a line feed. */
 NODISCARD enum rc answer_dump(const json_t *value, struct buf *into);
@@ -44,6 +52,10 @@ NODISCARD enum rc answer_dump(const json_t *value, struct buf *into);
 /* CSV (RFC 4180): one row for each class, or one with the problem. `key` is the first column. */
 NODISCARD enum rc answer_csv_head(const char *key_name, struct buf *into);
 NODISCARD enum rc answer_csv_field(struct bytes text, struct buf *into);
+NODISCARD enum rc answer_csv_class(const char *key, uint32_t rank, struct result_score score,
+                                   const char *label, struct buf *into);
+NODISCARD enum rc answer_csv_problem(const char *key, enum rc problem, const char *text,
+                                     struct buf *into);
 NODISCARD enum rc answer_csv_rows(const char *key, const struct work_request *request,
                                   const struct work_result *result, struct buf *into);
 #endif

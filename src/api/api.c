@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * api.c - from the HTTP server's callbacks to the routes and back. */
 #include "api/exchange.h"
+#include "api/idempotency.h"
 
 #include "base/clock.h"
 #include "telemetry/log.h"
@@ -50,6 +51,8 @@ static void exchange_free(struct exchange *exchange)
     buf_done(&exchange->parameters.reference);
     buf_done(&exchange->parameters.metadata);
     atomic_fetch_sub(&exchange->api->answers_size, exchange->answer_size);
+    keyed_done(exchange);
+    buf_done(&exchange->idempotency_key);
     work_request_free(atomic_load(&exchange->work));
     free(exchange->decoded);
     free(exchange);

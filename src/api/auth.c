@@ -234,8 +234,10 @@ static enum rc limit(struct exchange *exchange, size_t body_max, struct error *e
         .key = exchange->identity.key,
         /* A body over the limit will not be read. */
         .bytes = length <= body_max ? length : 0,
-        /* One at least; how many there are is known when the body has been read. */
-        .images = exchange->route->handler == route_predict,
+        /* One at least; how many there are is known when the body has been read. What had been done
+         * before needs none. */
+        .images = exchange->route->handler == route_predict &&
+                  http_header(exchange->http, "idempotency-key").data == NULL,
         .monotonic_ns = clock_monotonic_ns(),
         .wall_ms = clock_wall_ms(),
     };
@@ -279,11 +281,16 @@ void auth_images_found(struct exchange *exchange, uint32_t count)
     state->images_charged = count;
 }
 
+void auth_images_left(struct exchange *exchange, uint64_t count)
+{
+    exchange->auth.verdict.images.remaining = count;
+}
+
 /* Pictures that were labelled; all else is free. */
 static uint64_t images_used(const struct exchange *exchange)
 {
     const struct work_request *work = atomic_load(&exchange->work);
-    if (work == NULL || exchange->rc != RC_OK)
+    if (work == NULL || exchange->rc != RC_OK || work->replayed)
         return 0;
     uint64_t count = 0;
     for (uint32_t i = 0; i < work->image_count; i++)

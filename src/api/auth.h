@@ -51,6 +51,8 @@ NODISCARD enum rc auth_admit(struct exchange *exchange, size_t body_max, struct 
 /* What became known after the headers. */
 void auth_body_received(struct exchange *exchange);
 void auth_images_found(struct exchange *exchange, uint32_t count);
+/* What is left of the day, in all processes. */
+void auth_images_left(struct exchange *exchange, uint64_t count);
 /* Exactly once, at the end. */
 void auth_finished(struct exchange *exchange);
 

@@ -74,8 +74,10 @@ struct exchange {
         char value[EXCHANGE_HEADER_SIZE];
     } headers[EXCHANGE_HEADER_MAX];
     uint32_t header_count;
-    const char *cache_control; /* of a success; NULL: no-store */
-    size_t answer_size;        /* what it holds of api->answers_size */
+    struct buf idempotency_key; /* empty: none was sent */
+    struct keyed *keyed;        /* what runs under it; NULL: nothing */
+    const char *cache_control;  /* of a success; NULL: no-store */
+    size_t answer_size;         /* what it holds of api->answers_size */
 
     /* POST /v1/predict. */
     struct predict_parameters {
@@ -159,6 +161,8 @@ NODISCARD enum rc parameters_read_query(struct exchange *exchange, struct error 
 /* Submit what the body held, or fail; takes `work`. */
 void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work,
                 struct error *err);
+/* Submit exchange->work as it is. */
+void predict_submit_work(struct exchange *exchange, struct work_request *work);
 
 #define ROUTE(port, method, path, scope, body, handler) void handler(struct exchange *exchange);
 #include "api/routes.def"

@@ -2,9 +2,10 @@
  * feedback.c - POST /v1/predictions/{id}/feedback: what the picture really shows. */
 #include "api/history_json.h"
 
-#include "api/exchange.h"
+#include "api/idempotency.h"
 #include "base/clock.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The texts are those of `root`. */
@@ -96,7 +97,16 @@ static enum rc put_feedback(const struct exchange *exchange, const json_t *root,
     return rc;
 }
 
-static void feedback_post(struct exchange *exchange)
+static void answer_feedback(struct exchange *exchange, const struct result *result)
+{
+    char id[ID_TEXT_SIZE];
+    id_text(result->id, id);
+    json_t *answer = json_pack("{s:s}", "id", id);
+    json_object_update_new(answer, feedback_json(&result->feedback));
+    exchange_answer_json(exchange, 200, answer);
+}
+
+static void feedback_write(struct exchange *exchange)
 {
     struct error err = {0};
     struct id id;
@@ -107,19 +117,74 @@ static void feedback_post(struct exchange *exchange)
         rc = body_object_read(exchange, &root, &err);
     if (rc == RC_OK)
         rc = put_feedback(exchange, root, id, &set, &err);
-    json_t *answer = NULL;
-    if (rc == RC_OK) {
-        char text[ID_TEXT_SIZE];
-        id_text(id, text);
-        answer = json_pack("{s:s}", "id", text);
-        json_object_update_new(answer, feedback_json(&set.items[0].feedback));
-    }
-    results_set_done(&set);
     json_decref(root);
-    if (rc == RC_OK)
-        exchange_answer_json(exchange, 200, answer);
-    else
+    if (rc == RC_OK) {
+        keyed_complete(exchange);
+        answer_feedback(exchange, &set.items[0]);
+    } else
         exchange_fail_store(exchange, rc, &err);
+    results_set_done(&set);
 }
 
-void route_feedback(struct exchange *exchange) { exchange_push_store(exchange, feedback_post); }
+/* What is there now: nothing of what was said is kept beside the key, where erasing would miss it.
+ */
+static void feedback_again(struct exchange *exchange)
+{
+    struct error err = {0};
+    struct id id;
+    struct result_set set = {0};
+    enum rc rc = prediction_id_read(exchange, &id, &err);
+    if (rc == RC_OK)
+        rc = prediction_absent(
+            results_get(exchange->api->config.results, bytes_of(exchange->tenant), id, &set, &err),
+            &err);
+    if (rc == RC_OK)
+        answer_feedback(exchange, &set.items[0]);
+    else
+        exchange_fail_store(exchange, rc, &err);
+    results_set_done(&set);
+}
+
+/* The prediction and what is said of it, however the JSON is written. */
+static enum rc take_fingerprint(struct exchange *exchange, uint8_t into[32], struct error *err)
+{
+    json_t *root = NULL;
+    struct fingerprint *fingerprint = NULL;
+    enum rc rc = body_object_read(exchange, &root, err);
+    if (rc != RC_OK)
+        return rc;
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(root);
+    rc = text != NULL ? fingerprint_open(exchange, &fingerprint, err)
+                      : error_set(err, RC_NO_MEMORY, "no memory for the request; try again later");
+    if (rc == RC_OK) {
+        fingerprint_add(fingerprint,
+                        (struct bytes){exchange->segments[0].data, exchange->segments[0].size});
+        fingerprint_add(fingerprint, bytes_of(text));
+        rc = fingerprint_take(fingerprint, into, err);
+    }
+    free(text);
+    return rc;
+}
+
+static void feedback_keyed(struct exchange *exchange)
+{
+    struct error err = {0};
+    uint8_t fingerprint[32];
+    enum rc rc = take_fingerprint(exchange, fingerprint, &err);
+    if (rc == RC_OK)
+        keyed_run(exchange, fingerprint, feedback_write, feedback_again);
+    else
+        exchange_fail(exchange, rc, &err);
+}
+
+void route_feedback(struct exchange *exchange)
+{
+    struct error err = {0};
+    enum rc rc = idempotency_key_take(exchange, &err);
+    if (rc != RC_OK)
+        exchange_fail(exchange, rc, &err);
+    else
+        exchange_push_store(exchange,
+                            exchange->idempotency_key.size > 0 ? feedback_keyed : feedback_write);
+}

@@ -3,6 +3,7 @@
  * /v1/predictions/{id}. All but the choice of the form runs on the stores' threads. */
 #include "api/history_filter.h"
 #include "api/history_json.h"
+#include "api/idempotency.h"
 
 #include "base/clock.h"
 
@@ -191,7 +192,16 @@ static void push_formed(struct exchange *exchange, void (*job)(struct exchange *
 
 void route_predictions(struct exchange *exchange) { push_formed(exchange, predictions_get); }
 
-void route_predictions_query(struct exchange *exchange) { push_formed(exchange, predictions_post); }
+/* It writes nothing, so a retry may run it again: the key is right or wrong, and that is all. */
+void route_predictions_query(struct exchange *exchange)
+{
+    struct error err = {0};
+    enum rc rc = idempotency_key_read(exchange, &err);
+    if (rc == RC_OK)
+        push_formed(exchange, predictions_post);
+    else
+        exchange_fail(exchange, rc, &err);
+}
 
 void route_prediction(struct exchange *exchange) { push_formed(exchange, prediction_get); }
 

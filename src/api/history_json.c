@@ -59,7 +59,7 @@ static uint32_t score_count(const struct result *result)
     return (uint32_t)(result->scores.size / RESULT_SCORE_SIZE);
 }
 
-static enum rc print_json(const struct model *model, const struct result *result, struct buf *into)
+static json_t *prediction(const struct model *model, const struct result *result)
 {
     json_t *classes = json_array();
     for (uint32_t i = 0; i < score_count(result); i++) {
@@ -68,7 +68,33 @@ static enum rc print_json(const struct model *model, const struct result *result
         json_array_append_new(
             classes, answer_class(score, label_of(model, result, i, score.class_id, room)));
     }
-    json_t *value = answer_prediction(result, classes);
+    return answer_prediction(result, classes);
+}
+
+json_t *history_prediction(struct history_printer *printer, const struct result *result)
+{
+    return prediction(model_of(printer, result), result);
+}
+
+enum rc history_prediction_csv(struct history_printer *printer, const struct result *result,
+                               struct buf *into)
+{
+    const struct model *model = model_of(printer, result);
+    char id[ID_TEXT_SIZE];
+    id_text(result->id, id);
+    enum rc rc = RC_OK;
+    for (uint32_t i = 0; i < score_count(result) && rc == RC_OK; i++) {
+        char room[LABEL_ROOM];
+        struct result_score score = result_score_at(result->scores, i);
+        rc = answer_csv_class(id, i + 1, score, label_of(model, result, i, score.class_id, room),
+                              into);
+    }
+    return rc;
+}
+
+static enum rc print_json(const struct model *model, const struct result *result, struct buf *into)
+{
+    json_t *value = prediction(model, result);
     json_object_set_new(value, "reference", text_or_null(result->reference));
     json_object_set_new(value, "feedback",
                         result->has_feedback ? feedback_json(&result->feedback) : json_null());

@@ -16,6 +16,10 @@ NODISCARD enum rc history_print_head(struct history_printer *printer, struct buf
 /* JSON: the object without a line feed, after a comma unless it is the first. */
 NODISCARD enum rc history_print(struct history_printer *printer, const struct result *result,
                                 struct buf *into);
+/* As POST /v1/predict answers it: without what came later. NULL: out of memory. */
+json_t *history_prediction(struct history_printer *printer, const struct result *result);
+NODISCARD enum rc history_prediction_csv(struct history_printer *printer,
+                                         const struct result *result, struct buf *into);
 /* What somebody said of a picture; NULL: out of memory. */
 json_t *feedback_json(const struct result_feedback *feedback);
 #endif

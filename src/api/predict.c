@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * predict.c - POST /v1/predict: a picture as it is, multipart/form-data, or base64 in JSON. */
-#include "api/exchange.h"
+#include "api/idempotency.h"
 
 #include "base/clock.h"
 #include "telemetry/log.h"
@@ -48,12 +48,24 @@ static void log_internal(const struct exchange *exchange, struct work_request *w
     }
 }
 
-/* On a worker's thread. The exchange still owns `work`: the client may go away at any moment, and
- * on_gone() looks at it until the server has finished with the request. */
+/* On the thread of a worker, the committer or the admission. The exchange still owns `work`: the
+ * client may go away at any moment, and on_gone() looks at it until the server has finished with
+ * the request. */
 static void work_done(struct work_request *work)
 {
     struct exchange *exchange = work->ctx;
     const struct work_result *only = &work->results[0];
+    if (work->images_per_day > 0 && (work->rc == RC_OK || work->rc == RC_RATE_LIMITED) &&
+        !work->replayed)
+        auth_images_left(exchange, work->day_remaining);
+    if (work->rc != RC_OK) {
+        keyed_refuse(exchange, work->rc, &work->err, work->retry_at_ms);
+        return;
+    }
+    if (work->replayed || work->known) {
+        store_pool_push(exchange->api->stores, exchange, predict_again);
+        return;
+    }
     if (!exchange->several && only->task.rc != RC_OK) {
         exchange_fail(exchange, only->task.rc, &only->task.err);
         return;
@@ -67,6 +79,20 @@ static void work_done(struct work_request *work)
     }
     buf_done(&body);
     exchange_fail(exchange, rc, NULL);
+}
+
+void predict_submit_work(struct exchange *exchange, struct work_request *work)
+{
+    struct error err = {0};
+    enum rc rc;
+    /* The client may have gone while the reader read: on_gone() saw no work to cancel then. */
+    if (atomic_load(&exchange->gone))
+        rc = error_set(&err, RC_CANCELLED, "the client went away before the work began");
+    else
+        rc = work_submit(exchange->api->config.work, work, &err);
+    /* After a submit that succeeded, the exchange may be gone already. */
+    if (rc != RC_OK)
+        exchange_fail(exchange, rc, &err);
 }
 
 void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work, struct error *err)
@@ -87,6 +113,8 @@ void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work
     work->key = exchange->key;
     work->plan = exchange->identity.plan;
     work->plan_version = exchange->identity.plan_version;
+    work->reserves = exchange->identity.reserves;
+    work->images_per_day = exchange->identity.rule.images_per_day;
     work->reference =
         (struct bytes){exchange->parameters.reference.data, exchange->parameters.reference.size};
     work->metadata =
@@ -95,14 +123,10 @@ void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work
     work->ctx = exchange;
     auth_images_found(exchange, work->image_count);
     atomic_store(&exchange->work, work);
-    /* The client may have gone while the reader read: on_gone() saw no work to cancel then. */
-    if (atomic_load(&exchange->gone))
-        rc = error_set(err, RC_CANCELLED, "the client went away before the work began");
+    if (exchange->idempotency_key.size > 0)
+        store_pool_push(exchange->api->stores, exchange, predict_keyed);
     else
-        rc = work_submit(exchange->api->config.work, work, err);
-    /* After a submit that succeeded, the exchange may be gone already. */
-    if (rc != RC_OK)
-        exchange_fail(exchange, rc, err);
+        predict_submit_work(exchange, work);
 }
 
 static enum rc read_raw(struct exchange *exchange, struct work_request **ret_work,
@@ -129,6 +153,8 @@ void route_predict(struct exchange *exchange)
     exchange->deadline_ns =
         clock_monotonic_ns() + exchange->api->config.request_timeout_ms * NS_PER_MS;
     enum rc rc = answer_choose(http_header(exchange->http, "accept"), &exchange->format, &err);
+    if (rc == RC_OK)
+        rc = idempotency_key_take(exchange, &err);
     if (rc == RC_OK)
         rc = parameters_read_query(exchange, &err);
     struct bytes type = http_header(exchange->http, "content-type");

@@ -471,8 +471,10 @@ enum rc claim_submit(struct admission *admission, struct claim *claim, struct er
         pthread_cond_signal(&admission->more);
     }
     pthread_mutex_unlock(&admission->lock);
-    if (rc != RC_OK)
+    if (rc != RC_OK) {
+        claim->hold = NULL;
         free(hold);
+    }
     return rc;
 }
 

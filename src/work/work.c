@@ -180,9 +180,12 @@ static void admitted(struct claim *claim)
         struct bytes kept = {claim->answer.data, claim->answer.size};
         request->rc = kept_answer_read(kept, request, &request->err);
     } else if (request->rc == RC_OK) {
-        request->rc = begin(request, &request->err);
-        if (request->rc == RC_OK)
-            return;
+        struct error err = {0};
+        enum rc rc = begin(request, &err);
+        if (rc == RC_OK)
+            return; /* it may have ended already */
+        request->rc = rc;
+        request->err = err;
     }
     finish(request);
 }
