@@ -14,8 +14,6 @@
 #define OUTSTANDING_MAX 8192u /* claims that wait, work, or have ended and are not written yet */
 #define POLL_MS         100u /* keys that other processes work under, deadlines, clients that left */
 #define POLL_MAX        64u  /* keys in one poll */
-#define EXPIRE_MS       60000u
-#define EXPIRE_MAX      1000u
 /* Work that takes longer may be begun a second time by another process: it is committed once. A
  * shorter lease is a shorter wait for the client of a process that died. */
 #define LEASE_MS 10000u
@@ -57,7 +55,6 @@ struct admission {
     struct claims parked;
     struct hold *working; /* holds of claims that were granted with a key */
     uint64_t poll_ns;     /* when to ask again for keys of other processes */
-    uint64_t expire_ns;   /* when to drop old keys */
 };
 
 static void claims_clear(struct claims *claims)
@@ -381,30 +378,19 @@ static void look_at_parked(struct admission *admission, struct claims *asking)
     }
 }
 
-static void drop_old_keys(struct admission *admission)
-{
-    struct error err = {0};
-    uint32_t count = 0;
-    uint64_t now_ns = clock_monotonic_ns();
-    if (admission->results == NULL || now_ns < admission->expire_ns)
-        return;
-    if (results_expire(admission->results, clock_wall_ms(), EXPIRE_MAX, &count, &err) != RC_OK)
-        count = 0;
-    /* More of them at once, when nothing else is waiting. */
-    admission->expire_ns = count == EXPIRE_MAX ? now_ns : now_ns + EXPIRE_MS * NS_PER_MS;
-}
-
 /* Waits for something to do; false at the end. */
 static bool wait_for_work(struct admission *admission, struct claims *ret_fresh,
                           struct hold **ret_ended)
 {
-    uint64_t due_ns = admission->parked.head != NULL ? admission->poll_ns : admission->expire_ns;
-    struct timespec due = {.tv_sec = (time_t)(due_ns / NS_PER_S),
-                           .tv_nsec = (long)(due_ns % NS_PER_S)};
+    struct timespec due = {.tv_sec = (time_t)(admission->poll_ns / NS_PER_S),
+                           .tv_nsec = (long)(admission->poll_ns % NS_PER_S)};
+    bool polls = admission->parked.head != NULL;
+    int woken = 0;
     pthread_mutex_lock(&admission->lock);
     while (admission->fresh.head == NULL && admission->ended == NULL && !admission->ending &&
-           pthread_cond_timedwait(&admission->more, &admission->lock, &due) != ETIMEDOUT)
-        ;
+           woken != ETIMEDOUT)
+        woken = polls ? pthread_cond_timedwait(&admission->more, &admission->lock, &due)
+                      : pthread_cond_wait(&admission->more, &admission->lock);
     claims_clear(ret_fresh);
     struct claim *claim;
     while ((claim = claims_take(&admission->fresh)) != NULL)
@@ -439,7 +425,6 @@ static void *admission_main(void *argument)
         while ((claim = claims_take(&fresh)) != NULL)
             claims_add(&asking, claim);
         ask(admission, &asking);
-        drop_old_keys(admission);
     }
     refuse_all(admission, &fresh);
     refuse_all(admission, &admission->parked);
@@ -509,7 +494,6 @@ enum rc admission_open(struct results *results, struct account *account,
     admission->account = account;
     claims_clear(&admission->fresh);
     claims_clear(&admission->parked);
-    admission->expire_ns = clock_monotonic_ns() + EXPIRE_MS * NS_PER_MS;
     pthread_condattr_t monotonic;
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
