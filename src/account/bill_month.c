@@ -117,6 +117,15 @@ static enum rc plan_append(struct account *account, struct bill_month *month, co
     return rc;
 }
 
+static int compare_plans(const void *a, const void *b)
+{
+    const struct plan *first = *(const struct plan *const *)a;
+    const struct plan *second = *(const struct plan *const *)b;
+    int order = strcmp(first->name, second->name);
+    return order != 0 ? order
+                      : (first->version > second->version) - (first->version < second->version);
+}
+
 static bool is_in_tenures(const struct account_tenure *rows, uint32_t count,
                           const struct bill_used *used)
 {
@@ -126,8 +135,8 @@ static bool is_in_tenures(const struct account_tenure *rows, uint32_t count,
     return false;
 }
 
-/* Plans that were used without being the tenant's in this month come first: a server may go on for
- * some seconds under the plan of before, and midnight may be among them. */
+/* Plans that were used without being the tenant's in this month come first, by name: a server may
+ * go on for some seconds under the plan of before, and midnight may be among them. */
 static enum rc order_plans(const struct bill_source *source, const struct bill_tenures *tenures,
                            struct bill_month *month, struct error *err)
 {
@@ -143,6 +152,8 @@ static enum rc order_plans(const struct bill_source *source, const struct bill_t
         if (!is_in_tenures(rows, count, &month->used[i]))
             rc = plan_append(source->account, month, month->used[i].plan,
                              month->used[i].plan_version, false, err);
+    if (month->plan_count > 1)
+        qsort(month->plans, month->plan_count, sizeof(struct plan *), compare_plans);
     for (uint32_t i = 0; rc == RC_OK && i < count; i++)
         rc = plan_append(source->account, month, rows[i].plan, rows[i].plan_version, false, err);
     if (rc != RC_OK || count == 0)

@@ -26,12 +26,14 @@ struct quota_period {
     uint32_t month;
 };
 struct quota_period quota_period_of(uint64_t at_ms);
+uint64_t quota_month_start_ms(uint32_t month);
 
 /* What quota_decide() goes by, read in the transaction that will write. */
 struct quota_facts {
     const struct account_tenant *tenant;
-    struct quota_day day;            /* of the request's key; zero without images_per_day */
-    const struct quota_usage *month; /* by first use; none without a hard cap */
+    struct quota_day day; /* of the request's key; zero without images_per_day */
+    const struct quota_usage
+        *month; /* by when each plan became the tenant's; none without a hard cap */
     uint32_t month_count;
 };
 /* Sets refusal, retry_at_ms and day_remaining of `request`. */

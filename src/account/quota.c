@@ -40,6 +40,8 @@ struct quota_period quota_period_of(uint64_t at_ms)
     return (struct quota_period){.day = (uint32_t)day, .month = month};
 }
 
+uint64_t quota_month_start_ms(uint32_t month) { return day_of_month_start(month) * MS_PER_DAY; }
+
 void month_text(uint64_t at_ms, char into[MONTH_TEXT_SIZE])
 {
     uint32_t month = quota_period_of(at_ms).month;
@@ -63,14 +65,14 @@ enum rc month_parse(const char *text, uint64_t *ret_start_ms, uint64_t *ret_end_
     if (year < 1970 || month < 1 || month > 12)
         return RC_INVALID;
     uint32_t number = year * 12 + month - 1;
-    *ret_start_ms = day_of_month_start(number) * MS_PER_DAY;
-    *ret_end_ms = day_of_month_start(number + 1) * MS_PER_DAY;
+    *ret_start_ms = quota_month_start_ms(number);
+    *ret_end_ms = quota_month_start_ms(number + 1);
     return RC_OK;
 }
 
 static uint64_t month_end_ms(uint64_t at_ms)
 {
-    return day_of_month_start(quota_period_of(at_ms).month + 1) * MS_PER_DAY;
+    return quota_month_start_ms(quota_period_of(at_ms).month + 1);
 }
 
 const char *quota_refusal_text(enum quota_refusal refusal)

@@ -80,7 +80,8 @@ struct quota_usage {
     uint64_t used;
     uint64_t held;
 };
-/* Of the month that `at_ms` is in; at most QUOTA_MONTH_ROWS_MAX rows. */
+/* Of the month that `at_ms` is in; at most QUOTA_MONTH_ROWS_MAX rows, by when each plan became the
+ * tenant's (see bill.h), then by name. */
 NODISCARD enum rc account_quota_month(struct account *account, const char *tenant, uint64_t at_ms,
                                       struct quota_usage *into, uint32_t count_max,
                                       uint32_t *ret_count, struct error *err);

@@ -94,6 +94,7 @@ static enum rc month_read(struct sqlite_conn *conn, const char *tenant, uint32_t
     sqlite_bind_text(stmt, 1, bytes_of(tenant));
     sqlite_bind_u64(stmt, 2, month);
     sqlite_bind_u64(stmt, 3, count_max);
+    sqlite_bind_u64(stmt, 4, quota_month_start_ms(month));
     while ((rc = sqlite_step(stmt, &row, err)) == RC_OK && row && count < count_max) {
         struct quota_usage *usage = &into[count++];
         account_column_copy(stmt, 0, usage->plan, sizeof(usage->plan));

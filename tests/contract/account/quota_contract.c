@@ -374,6 +374,49 @@ static enum rc correct(struct account *account, const struct quota_usage *truth,
                                  NULL);
 }
 
+static void put_on(struct account *account, const char *plan, uint64_t cap_micro, uint64_t at_ms)
+{
+    struct account_tenant tenant = fixture_get(account, "default");
+    (void)snprintf(tenant.plan, sizeof(tenant.plan), "%s", plan);
+    tenant.plan_version = 1;
+    tenant.hard_cap_micro = cap_micro;
+    assert_int_equal(account_tenant_set(account, &tenant, at_ms, NULL), RC_OK);
+}
+
+/* The later plan's two free images were used up under the earlier one, whatever their names. */
+TEST(a_cap_counts_plans_in_the_order_in_which_they_came)
+{
+    static const char *const names[][2] = {{"flat", "alpha"}, {"flat", "zeta"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct account *account = begin();
+        fixture_plan(account);
+        struct plan plan;
+        assert_int_equal(account_plan_get(account, "flat", 1, &plan, NULL), RC_OK);
+        (void)snprintf(plan.name, sizeof(plan.name), "%s", names[i][1]);
+        plan.prices[0].image_free = 2;
+        assert_int_equal(account_plan_put(account, &plan, NOW_MS, NULL), RC_OK);
+        put_on(account, names[i][0], 0, NOW_MS);
+        put_on(account, names[i][1], 3500, NOW_MS + 1);
+        struct quota_usage truth[2] = {{.plan_version = 1, .model = "lite", .used = 2},
+                                       {.plan_version = 1, .model = "lite", .used = 1}};
+        for (size_t k = 0; k < 2; k++)
+            (void)snprintf(truth[k].plan, sizeof(truth[k].plan), "%s", names[i][k]);
+        bool moved = true;
+        assert_int_equal(correct(account, truth, &moved), RC_OK);
+        assert_false(moved);
+        struct quota_usage rows[4];
+        uint32_t count = 0;
+        assert_int_equal(account_quota_month(account, "default", NOW_MS, rows, 4, &count, NULL),
+                         RC_OK);
+        assert_int_equal(count, 2);
+        assert_string_equal(rows[0].plan, names[i][0]);
+        assert_int_equal(reserve(account, 1, 1, 0).refusal, QUOTA_CAP);
+        put_on(account, names[i][1], 4000, NOW_MS + 2);
+        assert_int_equal(reserve(account, 1, 1, 0).refusal, QUOTA_PASS);
+        account_free(account);
+    }
+}
+
 TEST(counts_are_brought_up_to_the_ledger)
 {
     struct account *account = begin();
