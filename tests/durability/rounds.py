@@ -88,6 +88,12 @@ class Rounds:
         self.seen |= fresh
         prove_history(server, self.told, self.rows)
 
+    def prove_ledger(self, data):
+        """By the program's own proof, beside a server that runs or without one."""
+        done = subprocess.run([IMAGO, "usage", "verify", "--data", data], capture_output=True, text=True,
+                              env=environment(), check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def prove_reading(self, server):
         """Beside the clients: what they were told of is still to be had."""
         with self.told.lock:

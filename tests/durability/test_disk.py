@@ -39,4 +39,5 @@ def test_the_server_outlives_a_bad_disk(start, tmp_path, small_photos, warm_cach
             rounds.prove_disk(disk.root / "data")
         server = rounds.serve(start, disk)
         rounds.prove_server(server)
+        rounds.prove_ledger(disk.root / "data")
         server.stop()

@@ -21,6 +21,7 @@ def test_what_was_answered_outlives_a_loss_of_power(start, tmp_path, small_photo
             rounds.prove_disk(disk.root / "data")
         server = rounds.serve(start, disk)
         rounds.prove_server(server)
+        rounds.prove_ledger(disk.root / "data")
         server.stop()
 
 
