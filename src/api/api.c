@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * api.c - from the HTTP server's callbacks to the routes and back. */
-#include "api/exchange.h"
+#include "api/jobs.h"
 #include "api/idempotency.h"
 
 #include "base/clock.h"
 #include "telemetry/log.h"
+#include "work/webhook.h"
 
 #include <assert.h>
 #include <math.h>
@@ -18,6 +19,8 @@
 #define RETRY_AFTER_TEXT "1"
 
 #define JSON_BODY_MAX      (64u * 1024)
+#define LIST_BODY_MAX      (256u * 1024) /* 1,000 SHA-256 and what comes with them */
+#define JOB_WAITING_MAX    1024u
 #define STORE_THREADS      4u
 #define STORE_WAITING_MAX  1024u
 #define ERASER_WAITING_MAX 4096u
@@ -36,6 +39,7 @@ static struct exchange *exchange_open(struct api *api, struct http_request *http
     exchange->parameters.version.size_max = SEGMENT_SIZE_MAX;
     exchange->parameters.reference.size_max = RESULT_REFERENCE_SIZE_MAX;
     exchange->parameters.metadata.size_max = RESULT_METADATA_SIZE_MAX;
+    exchange->parameters.webhook.size_max = WEBHOOK_URL_SIZE_MAX;
     exchange->tenant = exchange->identity.tenant;
     exchange->key = exchange->identity.key;
     http_set_context(http, exchange);
@@ -50,6 +54,9 @@ static void exchange_free(struct exchange *exchange)
     buf_done(&exchange->parameters.version);
     buf_done(&exchange->parameters.reference);
     buf_done(&exchange->parameters.metadata);
+    buf_done(&exchange->parameters.webhook);
+    job_post_free(exchange->job_post);
+    json_decref(exchange->problem_members);
     atomic_fetch_sub(&exchange->api->answers_size, exchange->answer_size);
     keyed_done(exchange);
     buf_done(&exchange->idempotency_key);
@@ -150,6 +157,7 @@ static void fail_with_allow(struct exchange *exchange, enum rc rc, const struct 
         detail = EXCHANGE_INTERNAL_DETAIL;
     json_t *problem = answer_problem(rc, detail, id, instance[0] != '\0' ? instance : NULL);
     /* Out of memory here: the status alone must do. */
+    (void)json_object_update(problem, exchange->problem_members);
     if (answer_dump(problem, &response.body) != RC_OK)
         response.content_type = NULL;
     json_decref(problem);
@@ -189,6 +197,8 @@ static size_t body_max(const struct exchange *exchange)
         return SMALL_BODY_MAX;
     if (exchange->route->body == BODY_JSON)
         return JSON_BODY_MAX;
+    if (exchange->route->body == BODY_LIST)
+        return LIST_BODY_MAX;
     struct bytes type = http_header(exchange->http, "content-type");
     static const char *const wrapped[] = {"multipart/", "application/json"};
     for (size_t i = 0; i < sizeof(wrapped) / sizeof(wrapped[0]); i++) {
@@ -244,6 +254,8 @@ static void on_gone(void *ctx, struct http_request *http)
     struct work_request *work = atomic_load(&exchange->work);
     if (work != NULL)
         work_cancel(work);
+    if (exchange->route != NULL && exchange->route->handler == route_job)
+        job_waiters_look(exchange->api->waiters);
 }
 
 static void on_refuse(struct api *api, struct http_request *http, enum route_port port, enum rc rc,
@@ -361,7 +373,7 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
     api->config = *config;
     enum rc rc = reader_open(api, err);
     if (rc == RC_OK)
-        rc = auth_open(config->account, config->results, &api->auth, err);
+        rc = auth_open(config->account, &api->auth, err);
     if (rc == RC_OK)
         rc = store_pool_open(STORE_THREADS, STORE_WAITING_MAX, &api->stores, err);
     struct eraser_config eraser = {.results = config->results,
@@ -370,22 +382,38 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
                                    .waiting_max = ERASER_WAITING_MAX};
     if (rc == RC_OK && config->results != NULL)
         rc = eraser_open(&eraser, &api->eraser, err);
+    struct job_waiters_config waiters = {.results = config->results,
+                                         .stores = api->stores,
+                                         .waiting_max = JOB_WAITING_MAX,
+                                         .go_on = job_wait_over};
+    if (rc == RC_OK && config->queue != NULL)
+        rc = job_waiters_open(&waiters, &api->waiters, err);
     if (rc != RC_OK) {
         api_free(api);
         return rc;
     }
+    if (config->queue != NULL)
+        job_runner_listen(config->jobs, job_waiters_ended, api->waiters);
     *ret_api = api;
     return RC_OK;
 }
 
 void api_ready(struct api *api) { atomic_store(&api->ready, true); }
 
-void api_drain(struct api *api) { atomic_store(&api->draining, true); }
+void api_drain(struct api *api)
+{
+    atomic_store(&api->draining, true);
+    if (api->waiters != NULL)
+        job_waiters_drain(api->waiters);
+}
 
 void api_free(struct api *api)
 {
     if (api == NULL)
         return;
+    if (api->waiters != NULL)
+        job_runner_listen(api->config.jobs, NULL, NULL);
+    job_waiters_free(api->waiters);
     reader_close(api);
     store_pool_free(api->stores);
     eraser_free(api->eraser);

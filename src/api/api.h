@@ -10,7 +10,7 @@
 #define API_API_H
 #include "account/key.h"
 #include "net/http.h"
-#include "work/work.h"
+#include "work/job_runner.h"
 
 struct api;
 
@@ -20,6 +20,9 @@ struct api_config {
     struct account *account; /* NULL: everybody is tenant default and may do everything */
     struct results *results; /* both or neither, as in work_config */
     struct blob *blob;
+    struct queue *queue; /* of jobs, and who works on them; both or neither, with results */
+    struct job_runner *jobs;
+    bool webhook_internal;      /* receivers may be http:// and inside */
     struct image_limits limits; /* of pictures that are stored without a prediction */
     size_t body_max;            /* of a request with several pictures, or in base64 */
     size_t image_max;           /* of a picture sent as it is */

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "api/auth.h"
 #include "api/eraser.h"
+#include "api/job_waiters.h"
 #include "api/store_pool.h"
 
 #include <jansson.h>
@@ -20,7 +21,7 @@
 struct exchange;
 
 enum route_port { PORT_PUBLIC, PORT_ADMIN };
-enum route_body { BODY_NONE, BODY_JSON, BODY_PICTURES };
+enum route_body { BODY_NONE, BODY_JSON, BODY_LIST, BODY_PICTURES };
 
 struct route {
     enum route_port port;
@@ -48,8 +49,9 @@ struct api {
     bool ending;
 
     struct store_pool *stores;
-    struct eraser *eraser;      /* NULL: nothing is stored */
-    atomic_size_t answers_size; /* of pages and pictures that clients are receiving */
+    struct eraser *eraser;       /* NULL: nothing is stored */
+    struct job_waiters *waiters; /* NULL: there are no jobs */
+    atomic_size_t answers_size;  /* of pages and pictures that clients are receiving */
 };
 
 /* Of an answer, beside those that every one has; the texts are copied. */
@@ -76,6 +78,7 @@ struct exchange {
     uint32_t header_count;
     struct buf idempotency_key; /* empty: none was sent */
     struct keyed *keyed;        /* what runs under it; NULL: nothing */
+    json_t *problem_members;    /* of the problem that it is answered with; NULL: the usual ones */
     const char *cache_control;  /* of a success; NULL: no-store */
     size_t answer_size;         /* what it holds of api->answers_size */
 
@@ -85,6 +88,7 @@ struct exchange {
         struct buf version;
         struct buf reference; /* the client's own */
         struct buf metadata;  /* JSON */
+        struct buf webhook;   /* of a job */
         uint32_t top_k;
         float min_score;
     } parameters;
@@ -93,6 +97,8 @@ struct exchange {
     enum answer_format format;
     uint8_t *decoded; /* pictures that came in base64 */
     struct work_request *_Atomic work;
+    struct job_post *job_post; /* a job to be accepted; NULL: none */
+    uint64_t retry_at_ms;      /* when there is room for its images */
     atomic_bool gone;
     struct exchange *next_unread;
 };
@@ -119,6 +125,8 @@ NODISCARD enum rc exchange_hold(struct exchange *exchange, size_t size, struct e
 
 /* Run `job` where it may wait for the stores; NOT_FOUND where nothing is stored. */
 void exchange_push_store(struct exchange *exchange, void (*job)(struct exchange *exchange));
+/* The same for what is about jobs; NOT_FOUND without a queue. */
+void exchange_push_jobs(struct exchange *exchange, void (*job)(struct exchange *exchange));
 /* The prediction that the path names. */
 NODISCARD enum rc prediction_id_read(const struct exchange *exchange, struct id *ret_id,
                                      struct error *err);
@@ -129,12 +137,14 @@ bool media_type_is(struct bytes type, const char *want);
 bool media_type_is_picture(struct bytes type);
 /* What sha256_text() writes; false if it is none. */
 bool sha256_parse(struct bytes text, uint8_t into[32]);
-/* A JSON object of at most 64 kB. The caller's to free. */
+/* A JSON object; the route bounds its size. The caller's to free. */
 NODISCARD enum rc body_object_read(struct exchange *exchange, json_t **ret_root, struct error *err);
 /* A number as it would stand in a query. INVALID: neither text nor a number. */
 #define SCALAR_TEXT_SIZE 40
 NODISCARD enum rc scalar_text(const char *name, const json_t *value, char room[SCALAR_TEXT_SIZE],
                               struct bytes *ret_text, struct error *err);
+
+void job_post_free(struct job_post *post); /* NULL is fine */
 
 /* Read the body of a JSON request on the reader's thread, where it may take its time. */
 void reader_push(struct exchange *exchange);

@@ -2,6 +2,7 @@
  * parameters.c - what POST /v1/predict takes beside pictures, from the query, a form or JSON. */
 #include "api/exchange.h"
 #include "net/query.h"
+#include "work/webhook.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,6 +49,16 @@ static enum rc set_reference(struct predict_parameters *parameters, struct bytes
         return error_set(err, RC_INVALID, "reference is not UTF-8 text");
     json_decref(text);
     return set_text(&parameters->reference, value);
+}
+
+/* What it must look like is webhook_url_check()'s to say. */
+static enum rc set_webhook(struct predict_parameters *parameters, struct bytes value,
+                           struct error *err)
+{
+    if (value.size == 0 || value.size > WEBHOOK_URL_SIZE_MAX)
+        return error_set(err, RC_INVALID, "webhook must be a URL of 1 to %u bytes",
+                         WEBHOOK_URL_SIZE_MAX);
+    return set_text(&parameters->webhook, value);
 }
 
 /* The shortest text that is read as the same value: seventeen digits would turn 0.1 into
@@ -104,6 +115,8 @@ enum rc parameter_set(struct predict_parameters *parameters, struct bytes name, 
 {
     if (bytes_equal(name, bytes_of("metadata")))
         return read_metadata(parameters, value, err);
+    if (bytes_equal(name, bytes_of("webhook")))
+        return set_webhook(parameters, value, err);
     if (value.size >= TEXT_SIZE_MAX || (value.size > 0 && memchr(value.data, '\0', value.size)))
         return error_set(err, RC_INVALID, "the value of '%.*s' is over %u bytes or has a NUL",
                          (int)(name.size < 40 ? name.size : 40), (const char *)name.data,
@@ -123,7 +136,7 @@ enum rc parameter_set(struct predict_parameters *parameters, struct bytes name, 
         return set_reference(parameters, value, err);
     return error_set(err, RC_INVALID,
                      "there is no parameter '%.*s'; there are model, version, top_k, min_score, "
-                     "reference and metadata",
+                     "reference, metadata and webhook",
                      (int)(name.size < 40 ? name.size : 40), (const char *)name.data);
 }
 

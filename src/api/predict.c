@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * predict.c - POST /v1/predict: a picture as it is, multipart/form-data, or base64 in JSON. */
 #include "api/idempotency.h"
+#include "api/jobs.h"
 
 #include "base/clock.h"
 #include "telemetry/log.h"
@@ -97,9 +98,18 @@ void predict_submit_work(struct exchange *exchange, struct work_request *work)
 
 void predict_go(struct exchange *exchange, enum rc rc, struct work_request *work, struct error *err)
 {
+    /* A server without jobs may ignore the preference (RFC 7240, section 2). */
+    bool async = exchange->api->config.queue != NULL && prefers_async(exchange);
+    if (rc == RC_OK && exchange->parameters.webhook.size > 0 && !async)
+        rc = error_set(err, RC_INVALID,
+                       "'webhook' is for jobs: send 'Prefer: respond-async' with it");
     if (rc != RC_OK) {
         work_request_free(work);
         exchange_fail(exchange, rc, err);
+        return;
+    }
+    if (async) {
+        jobs_accept_pictures(exchange, work);
         return;
     }
     work->id = exchange->id;

@@ -7,6 +7,7 @@
 #include "cli/serve_budgets.h"
 #include "cli/serve_issuer.h"
 #include "cli/serve_sweep.h"
+#include "cli/serve_jobs.h"
 #include "cli/serve_webhooks.h"
 
 #include "base/clock.h"
@@ -38,6 +39,7 @@ struct serving {
     struct webhook_sender *webhooks; /* NULL: nothing to send or to sign with */
     struct budget_watch *budgets;    /* NULL: nothing costs anything */
     struct sweep *sweep;             /* NULL: nothing is kept */
+    struct job_runner *jobs;         /* NULL: no queue */
     struct api *api;
     struct http_server *public_server;
     struct http_server *admin_server;
@@ -146,9 +148,12 @@ static enum rc open_work(struct serving *serving, struct error *err)
     if (rc == RC_OK)
         rc = serve_budgets_open(serving->stores.results, serving->stores.account, &serving->budgets,
                                 err);
-    return rc == RC_OK ? serve_sweep_open(settings, serving->stores.results, serving->stores.blob,
-                                          serving->stores.account, &serving->sweep, err)
-                       : rc;
+    if (rc == RC_OK)
+        rc = serve_sweep_open(settings, serving->stores.results, serving->stores.blob,
+                              serving->stores.account, &serving->sweep, err);
+    return rc == RC_OK
+               ? serve_jobs_open(settings, &serving->stores, serving->work, &serving->jobs, err)
+               : rc;
 }
 
 static enum rc open_server(struct serving *serving, const char *listen,
@@ -183,6 +188,9 @@ static enum rc open_edge(struct serving *serving, struct error *err)
         .account = serving->stores.account,
         .results = serving->stores.results,
         .blob = serving->stores.blob,
+        .queue = serving->stores.queue,
+        .jobs = serving->jobs,
+        .webhook_internal = settings->webhook_internal,
         .limits = image_limits(settings),
         .answer_memory_max = settings->body_memory,
         .body_max = settings->body_size,
@@ -214,6 +222,7 @@ static void close_serving(struct serving *serving)
         pthread_join(serving->preloader, NULL);
     http_server_free(serving->admin_server);
     api_free(serving->api);
+    job_runner_free(serving->jobs); /* the workers finish what it began */
     /* The workers hand their last requests to the committer, which is the work's. */
     predict_free(serving->predict);
     work_free(serving->work);
@@ -246,6 +255,8 @@ static enum rc drain(struct serving *serving, const sigset_t *signals)
     api_drain(serving->api);
     sweep_free(serving->sweep);
     serving->sweep = NULL;
+    if (serving->jobs != NULL)
+        job_runner_drain(serving->jobs);
     if (settings->drain_delay > 0 && wait_signal(signals, settings->drain_delay) != 0)
         return RC_CANCELLED;
     http_server_drain(serving->public_server, settings->drain_linger);
