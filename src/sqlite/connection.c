@@ -50,10 +50,27 @@ enum rc connection_exec(struct sqlite_conn *conn, const char *sql, struct error 
     return code == SQLITE_OK ? RC_OK : sqlite_fail(conn->db, conn->raw, code, err);
 }
 
+enum rc connection_turn(struct sqlite_conn *conn, enum turn turn, struct error *err)
+{
+    static const char *const texts[TURN_COUNT] = {[TURN_READ] = "BEGIN",
+                                                  [TURN_WRITE] = "BEGIN IMMEDIATE",
+                                                  [TURN_COMMIT] = "COMMIT",
+                                                  [TURN_ROLLBACK] = "ROLLBACK"};
+    sqlite3_stmt **raw = &conn->turns[turn];
+    int code = SQLITE_OK;
+    if (*raw == NULL)
+        code = sqlite3_prepare_v3(conn->raw, texts[turn], -1, SQLITE_PREPARE_PERSISTENT, raw, NULL);
+    if (code == SQLITE_OK) {
+        (void)sqlite3_step(*raw);
+        code = sqlite3_reset(*raw); /* what the step came to */
+    }
+    return code == SQLITE_OK ? RC_OK : sqlite_fail(conn->db, conn->raw, code, err);
+}
+
 void connection_undo(struct sqlite_conn *conn)
 {
     if (!sqlite3_get_autocommit(conn->raw))
-        (void)sqlite3_exec(conn->raw, "ROLLBACK", NULL, NULL, NULL);
+        (void)!connection_turn(conn, TURN_ROLLBACK, NULL);
 }
 
 enum rc connection_text(struct sqlite_conn *conn, const char *sql, char *into, size_t size,
@@ -156,6 +173,9 @@ enum rc connection_open(struct sqlite *db, bool writer, struct sqlite_conn **ret
         rc = sqlite_fail(db, conn->raw, code, err);
     if (rc == RC_OK) {
         (void)sqlite3_extended_result_codes(conn->raw, 1);
+        /* A statement stays as it was prepared: else one with a bound LIMIT is compiled again each
+         * time when that changes. */
+        (void)sqlite3_db_config(conn->raw, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);
         (void)sqlite3_busy_timeout(conn->raw, (int)db->wait_ms_max);
         rc = apply_pragmas(conn, err);
     }
@@ -173,6 +193,8 @@ void connection_free(struct sqlite_conn *conn)
         return;
     for (uint32_t i = 0; i < conn->db->statement_count; i++)
         (void)sqlite3_finalize(conn->stmts[i].raw);
+    for (int i = 0; i < TURN_COUNT; i++)
+        (void)sqlite3_finalize(conn->turns[i]);
     (void)sqlite3_close_v2(conn->raw);
     free(conn->stmts);
     free(conn);

@@ -14,10 +14,14 @@ struct sqlite_stmt {
     bool used; /* since the last reset of all */
 };
 
+/* What begins and ends transactions: prepared like the module's own statements. */
+enum turn { TURN_READ, TURN_WRITE, TURN_COMMIT, TURN_ROLLBACK, TURN_COUNT };
+
 struct sqlite_conn {
     struct sqlite *db;
     sqlite3 *raw;
-    struct sqlite_stmt *stmts; /* db->statement_count */
+    sqlite3_stmt *turns[TURN_COUNT]; /* NULL: not needed yet */
+    struct sqlite_stmt *stmts;       /* db->statement_count */
     bool writer;
     enum durability durability; /* what PRAGMA synchronous says now */
     struct sqlite_conn *next;   /* in the pool of idle readers */
@@ -64,6 +68,7 @@ NODISCARD enum rc connection_open(struct sqlite *db, bool writer, struct sqlite_
                                   struct error *err);
 void connection_free(struct sqlite_conn *conn); /* NULL is fine */
 NODISCARD enum rc connection_exec(struct sqlite_conn *conn, const char *sql, struct error *err);
+NODISCARD enum rc connection_turn(struct sqlite_conn *conn, enum turn turn, struct error *err);
 void connection_undo(struct sqlite_conn *conn); /* ROLLBACK, if a transaction is open */
 /* The first column of the first row as text; "" if there is none. */
 NODISCARD enum rc connection_text(struct sqlite_conn *conn, const char *sql, char *into,

@@ -81,11 +81,11 @@ static enum rc open_writer(struct sqlite *db, const struct sqlite_config *config
         return rc;
     rc = connection_open(db, true, &db->writer, err);
     if (rc == RC_OK) {
-        rc = connection_exec(db->writer, "BEGIN IMMEDIATE", err);
+        rc = connection_turn(db->writer, TURN_WRITE, err);
         if (rc == RC_OK) {
             rc = migrate(db->writer, config, err);
             if (rc == RC_OK)
-                rc = connection_exec(db->writer, "COMMIT", err);
+                rc = connection_turn(db->writer, TURN_COMMIT, err);
             connection_undo(db->writer);
         }
     }
@@ -218,7 +218,7 @@ enum rc sqlite_write(struct sqlite *db, enum durability durability, struct sqlit
         return rc;
     rc = set_durability(db->writer, durability, err);
     if (rc == RC_OK)
-        rc = connection_exec(db->writer, "BEGIN IMMEDIATE", err);
+        rc = connection_turn(db->writer, TURN_WRITE, err);
     if (rc != RC_OK) {
         gate_leave(db->gate);
         return rc;
@@ -236,7 +236,7 @@ enum rc sqlite_commit(struct sqlite_conn *conn, struct error *err)
     if (sqlite3_get_autocommit(conn->raw))
         rc = error_set(err, RC_UNAVAILABLE, "%s: an earlier error undid this", conn->db->path);
     else
-        rc = connection_exec(conn, "COMMIT", err);
+        rc = connection_turn(conn, TURN_COMMIT, err);
     connection_undo(conn);
     gate_leave(conn->db->gate);
     return rc;
@@ -306,7 +306,7 @@ enum rc sqlite_read(struct sqlite *db, struct sqlite_conn **ret_conn, struct err
     if (conn == NULL)
         rc = connection_open(db, false, &conn, err);
     if (rc == RC_OK)
-        rc = connection_exec(conn, "BEGIN", err);
+        rc = connection_turn(conn, TURN_READ, err);
     if (rc != RC_OK) {
         connection_free(conn);
         return_reader(db, NULL);

@@ -5,7 +5,8 @@
  * A pass goes through all of it in steps of bounded work; sweep_step() is one of them, with the
  * time as an argument. sweep_start() has a thread make a pass now and after every interval. It
  * rests after each step for several times as long as the step took, so it never takes more than a
- * fraction of a CPU or of the disk, and a write waits for one small batch at most.
+ * fraction of a CPU or of the disk, and a write waits for one small batch at most. It has the usual
+ * priority: at a low one it would hold writers up for a second while it waits for a CPU itself.
  *
  *   result_days  predictions, their feedback, and jobs that ended so long ago; a tombstone and the
  *                ledger's entry stay, so usage does not change and can still be proven

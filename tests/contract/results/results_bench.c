@@ -3,16 +3,21 @@
  *   results_bench put DIR [COUNT]         CPU and time of commits in groups of 1, 8, 64
  *   results_bench fill DIR COUNT          generates a store of COUNT predictions in DIR
  *   results_bench query DIR [PAGES]       p50 and p99 of pages over what is in DIR
+ *   results_bench sweep DIR [NICE]        commits of 8 alone, then beside a sweep of what is in DIR
  *   results_bench open DIR                start-up: kills a writer, then opens what it left */
 #include "results/results.h"
 
 #include "base/clock.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LABEL_COUNT    1000u
@@ -249,6 +254,76 @@ static void bench_query(const char *dir, uint32_t page_count)
     results_free(results);
 }
 
+#define SWEEP_ROWS  64u /* as work/sweep.c does it */
+#define SWEEP_RESTS 4u
+struct sweeper {
+    struct results *results;
+    int nice;
+    atomic_bool ending;
+    uint64_t row_count;
+    uint64_t step_count;
+    uint64_t step_ns;
+    uint64_t worst_ns;
+};
+static void *sweep(void *argument)
+{
+    struct sweeper *sweeper = argument;
+    static struct results_removed removed[SWEEP_ROWS];
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), sweeper->nice);
+    uint32_t count = SWEEP_ROWS;
+    while (count == SWEEP_ROWS && !atomic_load(&sweeper->ending)) {
+        struct error err = {0};
+        uint64_t start = clock_monotonic_ns();
+        if (results_sweep(sweeper->results, bytes_of(TENANT), clock_wall_ms() - 86400000u,
+                          SWEEP_ROWS, start, removed, &count, &err) != RC_OK) {
+            (void)fprintf(stderr, "%s\n", err.text);
+            exit(1);
+        }
+        uint64_t taken = clock_monotonic_ns() - start;
+        sweeper->row_count += count;
+        sweeper->step_count++;
+        sweeper->step_ns += taken;
+        sweeper->worst_ns = taken > sweeper->worst_ns ? taken : sweeper->worst_ns;
+        struct timespec rest = {.tv_nsec = (long)(SWEEP_RESTS * taken % 1000000000)};
+        (void)nanosleep(&rest, NULL);
+    }
+    return NULL;
+}
+
+static void bench_commits(struct results *results, const char *name)
+{
+    static uint64_t times[PAGE_COUNT];
+    uint64_t now_ms = clock_wall_ms();
+    for (uint32_t i = 0; i < PAGE_COUNT; i++) {
+        for (uint32_t k = 0; k < 8; k++)
+            generate(k, ++now_ms);
+        uint64_t start = clock_monotonic_ns();
+        put_group(results, 8);
+        times[i] = clock_monotonic_ns() - start;
+    }
+    qsort(times, PAGE_COUNT, sizeof(times[0]), by_size);
+    (void)printf("%-18s p50 %6.2f ms, p99 %6.2f ms, worst %6.2f ms\n", name,
+                 (double)times[PAGE_COUNT / 2] / 1e6, (double)times[PAGE_COUNT * 99 / 100] / 1e6,
+                 (double)times[PAGE_COUNT - 1] / 1e6);
+}
+
+static void bench_sweep(const char *dir, int nice)
+{
+    struct sweeper sweeper = {.results = open_store(dir), .nice = nice};
+    pthread_t thread;
+    bench_commits(sweeper.results, "commits alone");
+    if (pthread_create(&thread, NULL, sweep, &sweeper) != 0)
+        exit(1);
+    bench_commits(sweeper.results, "beside the sweep");
+    atomic_store(&sweeper.ending, true);
+    (void)pthread_join(thread, NULL);
+    (void)printf("sweep: %llu rows in %llu steps of %.2f ms, worst %.2f ms\n",
+                 (unsigned long long)sweeper.row_count, (unsigned long long)sweeper.step_count,
+                 (double)sweeper.step_ns / 1e6 / (double)sweeper.step_count,
+                 (double)sweeper.worst_ns / 1e6);
+    results_free(sweeper.results);
+}
+
 /* A writer that is killed leaves a log as long as it gets. */
 static void bench_open(const char *dir)
 {
@@ -292,9 +367,11 @@ int main(int argc, char **argv)
         fill(argv[2], count);
     else if (strcmp(verb, "query") == 0)
         bench_query(argv[2], count > 0 && count < PAGE_COUNT ? count : PAGE_COUNT);
+    else if (strcmp(verb, "sweep") == 0)
+        bench_sweep(argv[2], (int)count);
     else if (strcmp(verb, "open") == 0)
         bench_open(argv[2]);
     else
-        (void)fprintf(stderr, "usage: results_bench put|fill|query|open DIR [COUNT]\n");
+        (void)fprintf(stderr, "usage: results_bench put|fill|query|sweep|open DIR [COUNT]\n");
     return 0;
 }
