@@ -22,23 +22,25 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define POLL_MS          250u
-#define CROWDED_POLL_MS  10u
-#define TROUBLE_POLL_MS  5000u
-#define LEASE_MORE_MS    15000u
-#define SLOT_COUNT       128u
-#define LANE_COUNT       256u
-#define TENANT_MAX       16u /* under way */
-#define LANE_MAX         4u
-#define TOOK_MS_FIRST    20u
-#define TOOK_MS_QUICK    1000u /* its messages are waited for more closely */
-#define PUT_BACK_MS_MAX  600000u
-#define HEADER_TEXT_SIZE 160u
+#define POLL_MS                 250u
+#define CROWDED_POLL_MS         10u
+#define TROUBLE_POLL_MS         5000u
+#define LEASE_MORE_MS           15000u
+#define SLOT_COUNT              128u
+#define LANE_COUNT              256u
+#define TENANT_MAX              16u /* under way */
+#define LANE_MAX                4u
+#define TOOK_MS_FIRST           20u
+#define TOOK_MS_MAX             100u   /* believed of one that does not fail */
+#define PUT_BACK_MS_MAX         10000u /* a guess may be wrong */
+#define PUT_BACK_FAILING_MS_MAX 600000u
+#define HEADER_TEXT_SIZE        160u
 
 /* Messages for one receiver of one tenant; now and then two share one, which only delays. */
 struct lane {
     uint32_t running_count;
-    uint32_t took_ms; /* the last delivery */
+    uint32_t took_ms; /* a delivery, of late */
+    bool failing;     /* the last one did */
     uint64_t free_ms; /* when a message that is put back now is likely to find room */
 };
 
@@ -150,11 +152,11 @@ static void put_back_for_room(struct webhook_sender *sender, const struct result
                               struct lane *lane)
 {
     uint64_t now_ms = clock_wall_ms();
-    uint64_t latest_ms = now_ms + PUT_BACK_MS_MAX;
+    uint64_t latest_ms = now_ms + (lane->failing ? PUT_BACK_FAILING_MS_MAX : PUT_BACK_MS_MAX);
     uint64_t free_ms = lane->free_ms > now_ms ? lane->free_ms : now_ms;
     free_ms += 1 + lane->took_ms / LANE_MAX;
     lane->free_ms = free_ms < latest_ms ? free_ms : latest_ms;
-    if (lane->took_ms < TOOK_MS_QUICK && sender->crowded_until_ms < lane->free_ms)
+    if (!lane->failing && sender->crowded_until_ms < lane->free_ms)
         sender->crowded_until_ms = lane->free_ms;
     put_back(sender, message, lane->free_ms);
 }
@@ -271,7 +273,6 @@ static void finish(struct webhook_sender *sender, struct client_call *call)
 {
     struct slot *slot = call->ctx;
     char reason[sizeof(call->err.text)];
-    slot->lane->took_ms = (uint32_t)((clock_monotonic_ns() - slot->started_ns) / NS_PER_MS) + 1;
     struct webhook_note what = {
         .origin = slot->origin, .status = call->status, .reason = call->err.text};
     if (call->rc != RC_OK) {
@@ -280,7 +281,12 @@ static void finish(struct webhook_sender *sender, struct client_call *call)
         (void)snprintf(reason, sizeof(reason), "the receiver answered %d", call->status);
         what.reason = reason;
     }
-    if (call->rc == RC_OK && call->status / 100 == 2) {
+    struct lane *lane = slot->lane;
+    uint32_t took_ms = (uint32_t)((clock_monotonic_ns() - slot->started_ns) / NS_PER_MS) + 1;
+    lane->failing = call->rc != RC_OK || call->status / 100 != 2;
+    /* A guess that is too short is made good by looking again; one that is too long is not. */
+    lane->took_ms = lane->failing || took_ms < TOOK_MS_MAX ? took_ms : TOOK_MS_MAX;
+    if (!lane->failing) {
         what.what = WEBHOOK_DELIVERED;
         end(sender, &slot->message);
         note(sender, &slot->message, &what);
