@@ -42,10 +42,14 @@ enum rc bill_month(const struct bill_source *source, const char *month_name, uin
     if (rc != RC_OK)
         return rc;
     struct bill bill = {0};
-    for (; rc == RC_OK && bill.count < month->currency_count; bill.count++) {
-        const struct bill_currency *currency = &month->currencies[bill.count];
+    for (uint32_t i = 0; rc == RC_OK && i < month->currency_count; i++) {
+        const struct bill_currency *currency = &month->currencies[i];
+        /* A plan that was replaced before it was used has nothing to tell. */
+        if (currency->quantity_count == 0 && i + 1 < month->currency_count)
+            continue;
         rc = statement_compute(currency->plans, currency->plan_count, currency->quantities,
                                currency->quantity_count, &bill.statements[bill.count], err);
+        bill.count += rc == RC_OK;
     }
     bill_month_done(month);
     free(month);

@@ -106,8 +106,9 @@ static enum rc plan_append(struct account *account, struct bill_month *month, co
     const struct plan *plan = &plan_none;
     enum rc rc = RC_OK;
     if (name[0] != '\0' && account == NULL)
-        return error_set(err, RC_INVALID,
-                         "the plan %s that was used is in the accounts, and none are given", name);
+        return error_set(err, RC_NOT_FOUND,
+                         "there are no accounts here, so nobody knows the prices of the plan %s",
+                         name);
     if (name[0] != '\0')
         rc = plan_kept_get(account, name, version, &plan, err);
     if (rc == RC_NOT_FOUND)

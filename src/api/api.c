@@ -373,7 +373,7 @@ enum rc api_open(const struct api_config *config, struct api **ret_api, struct e
     api->config = *config;
     enum rc rc = reader_open(api, err);
     if (rc == RC_OK)
-        rc = auth_open(config->account, &api->auth, err);
+        rc = auth_open(config->account, config->results, &api->auth, err);
     if (rc == RC_OK)
         rc = store_pool_open(STORE_THREADS, STORE_WAITING_MAX, &api->stores, err);
     struct eraser_config eraser = {.results = config->results,

@@ -18,6 +18,7 @@
 
 struct auth {
     struct account *account; /* NULL: open mode for good, and no limits */
+    struct results *results; /* NULL: what was reserved and not settled goes back */
     struct limits *limits;
     atomic_bool is_open;
     pthread_t keeper;
@@ -45,13 +46,25 @@ static void keep_open_mode(struct auth *auth)
     }
 }
 
+static enum rc find_in_ledger(void *ctx, const char *tenant, struct id request,
+                              uint64_t image_count, uint64_t *ret_image_count,
+                              uint64_t *ret_committed_ms, struct error *err)
+{
+    struct auth *auth = ctx;
+    uint32_t count = image_count < RESULTS_INDEX_MAX ? (uint32_t)image_count : RESULTS_INDEX_MAX;
+    return results_ledger_find(auth->results, bytes_of(tenant), request, count, ret_image_count,
+                               ret_committed_ms, err);
+}
+
 static void keep_accounts(struct auth *auth)
 {
+    const struct account_ledger ledger = {find_in_ledger, auth};
     struct error err = {0};
     bool more = true;
     enum rc rc = RC_OK;
     for (uint32_t round = 0; more && rc == RC_OK && round < 16; round++)
-        rc = account_maintain(auth->account, NULL, clock_wall_ms(), &more, &err);
+        rc = account_maintain(auth->account, auth->results != NULL ? &ledger : NULL,
+                              clock_wall_ms(), &more, &err);
     if (rc != RC_OK)
         log_event(LOG_WARNING, "accounts", json_pack("{s:s}", "detail", err.text));
 }
@@ -99,12 +112,14 @@ static enum rc open_accounts(struct auth *auth, struct error *err)
                        : error_set(err, RC_INTERNAL, "cannot start a thread: %s", strerror(failed));
 }
 
-enum rc auth_open(struct account *account, struct auth **ret_auth, struct error *err)
+enum rc auth_open(struct account *account, struct results *results, struct auth **ret_auth,
+                  struct error *err)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
     if (auth == NULL)
         return error_set(err, RC_NO_MEMORY, "no memory for authentication");
     auth->account = account;
+    auth->results = results;
     atomic_store(&auth->is_open, true);
     auth->open_identity =
         (struct account_identity){.tenant = ACCOUNT_TENANT_DEFAULT, .scopes = SCOPE_ALL};

@@ -24,6 +24,7 @@
 #define SCOPE_JOB ((uint32_t)(SCOPE_PREDICT | SCOPE_READ))
 
 struct exchange;
+struct results;
 struct auth;
 
 /* RFC 6750, section 3: what WWW-Authenticate says. */
@@ -43,8 +44,10 @@ struct auth_state {
     uint64_t images_charged;
 };
 
-/* `account` may be NULL. */
-NODISCARD enum rc auth_open(struct account *account, struct auth **ret_auth, struct error *err);
+/* Both may be NULL. The results' ledger says what became of a reservation whose request never told.
+ */
+NODISCARD enum rc auth_open(struct account *account, struct results *results,
+                            struct auth **ret_auth, struct error *err);
 void auth_free(struct auth *auth); /* NULL is fine; every request has ended */
 
 /* On the headers. UNAUTHENTICATED, INVALID (not one bearer token), FORBIDDEN, RATE_LIMITED, and

@@ -122,39 +122,40 @@ static enum rc read_picture(struct survey *survey, const char *tenant,
         return rc;
     }
     if (survey->damaged_count++ == 0)
-        (void)snprintf(survey->first, sizeof(survey->first), "%.150s", why.text);
+        (void)snprintf(survey->first, sizeof(survey->first), "%s", why.text);
     return RC_OK;
 }
 
-/* From a random hash on and, at the end, from the first: some of all, without reading all names. */
+/* From a random hash on and, behind the last, from the first up to it: some of all, without reading
+ * all names. */
 static enum rc tenant_pictures(struct survey *survey, const char *tenant, struct progress *progress,
                                struct error *err)
 {
     static struct blob_entry page[BLOB_LIST_COUNT_MAX];
-    uint8_t after[BLOB_SHA256_SIZE] = {0};
-    bool from_start = survey->limit == 0 || getrandom(after, sizeof(after), 0) != sizeof(after);
+    uint8_t start[BLOB_SHA256_SIZE] = {0};
     uint64_t left = survey->limit != 0 ? survey->limit : UINT64_MAX;
-    const uint8_t *position = from_start ? NULL : after;
-    uint32_t count = BLOB_LIST_COUNT_MAX;
+    bool from_start =
+        survey->limit == 0 || getrandom(start, sizeof(start), 0) != (ssize_t)sizeof(start);
+    bool is_whole = from_start; /* one round is all */
+    const uint8_t *after = from_start ? NULL : start;
     enum rc rc = RC_OK;
-    while (rc == RC_OK && count > 0 && left > 0) {
+    while (rc == RC_OK && left > 0) {
         uint32_t wanted = left < BLOB_LIST_COUNT_MAX ? (uint32_t)left : BLOB_LIST_COUNT_MAX;
-        rc = blob_list(survey->blob, tenant, position, page, wanted, &count, err);
+        uint32_t count = 0;
+        rc = blob_list(survey->blob, tenant, after, page, wanted, &count, err);
         for (uint32_t i = 0; rc == RC_OK && i < count; i++) {
+            if (from_start && !is_whole && memcmp(page[i].sha256, start, sizeof(start)) > 0)
+                return RC_OK;
             rc = read_picture(survey, tenant, page[i].sha256, err);
             progress_step(progress, survey->picture_count);
         }
         left -= rc == RC_OK ? count : 0;
-        if (rc == RC_OK && count > 0)
-            memcpy(after, page[count - 1].sha256, sizeof(after));
-        position = after;
+        after = count > 0 ? page[count - 1].sha256 : NULL;
         if (rc == RC_OK && count < wanted) {
-            /* Once around: what is left of a small store is read twice rather than not. */
             if (from_start)
                 break;
             from_start = true;
-            position = NULL;
-            count = 1;
+            after = NULL;
         }
     }
     return rc;

@@ -21,7 +21,7 @@ struct survey {
     uint64_t missing_count; /* without a picture */
     uint64_t picture_count;
     uint64_t damaged_count;
-    char first[160]; /* the first that is missing or damaged */
+    char first[sizeof(((struct error *)0)->text)]; /* the first that is missing or damaged */
 };
 
 /* With `limit` the newest of each tenant. RC_OK whatever it finds. */

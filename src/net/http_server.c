@@ -67,11 +67,10 @@ static int listen_at(const struct addrinfo *address)
     return -1;
 }
 
-static enum rc open_socket(struct http_server *server, struct error *err)
+static enum rc listen_on(const char *listen, int *ret_fd, struct error *err)
 {
     char host[HOST_SIZE];
     const char *port = NULL;
-    const char *listen = server->config.listen;
     enum rc rc = split_listen(listen, host, &port, err);
     if (rc != RC_OK)
         return rc;
@@ -80,13 +79,32 @@ static enum rc open_socket(struct http_server *server, struct error *err)
     int failed = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
     if (failed != 0)
         return error_set(err, RC_INVALID, "'%s': %s", listen, gai_strerror(failed));
-    for (const struct addrinfo *at = found; at != NULL && server->listen_fd < 0; at = at->ai_next)
-        server->listen_fd = listen_at(at);
-    if (server->listen_fd < 0)
-        rc = error_set(err, RC_UNAVAILABLE, "cannot listen on %s: %s", listen, strerror(errno));
+    int fd = -1;
+    for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next)
+        fd = listen_at(at);
+    if (fd < 0)
+        rc = error_set(err, errno == EADDRINUSE ? RC_BUSY : RC_UNAVAILABLE,
+                       "cannot listen on %s: %s", listen, strerror(errno));
     freeaddrinfo(found);
+    if (rc == RC_OK)
+        *ret_fd = fd;
+    return rc;
+}
+
+enum rc http_listen_try(const char *listen, struct error *err)
+{
+    int fd = -1;
+    enum rc rc = listen_on(listen, &fd, err);
+    if (rc == RC_OK)
+        (void)close(fd);
+    return rc;
+}
+
+static enum rc open_socket(struct http_server *server, struct error *err)
+{
+    enum rc rc = listen_on(server->config.listen, &server->listen_fd, err);
     if (rc != RC_OK)
-        return rc;
+        return rc == RC_BUSY ? RC_UNAVAILABLE : rc;
     union {
         struct sockaddr any;
         struct sockaddr_in v4;

@@ -129,7 +129,7 @@ static enum rc open_reader(struct sqlite *db, const struct sqlite_config *config
         rc = error_set(err, RC_NOT_FOUND, "%s: there are no '%s' tables in it", db->path,
                        config->module);
     else if (rc == RC_OK && version != config->migration_count)
-        rc = error_set(err, RC_INTERNAL,
+        rc = error_set(err, version < config->migration_count ? RC_NOT_IMPLEMENTED : RC_INTERNAL,
                        "%s: its '%s' tables have version %u, this program's have %u; %s", db->path,
                        config->module, version, config->migration_count,
                        version < config->migration_count ? "start the server once to convert them"

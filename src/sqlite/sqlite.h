@@ -43,7 +43,8 @@ NODISCARD enum rc sqlite_open(const struct sqlite_config *config, struct sqlite 
 void sqlite_free(struct sqlite *db); /* NULL is fine; no connection may be lent */
 
 /* With ?mode=ro nothing is created, migrated or written: NOT_FOUND without the file or the module's
- * tables, INTERNAL if they have another version; sqlite_write() is UNAVAILABLE. It works beside a
+ * tables, NOT_IMPLEMENTED if they have an older version, INTERNAL if a newer one; sqlite_write() is
+ * UNAVAILABLE. It works beside a
  * server, over what a crash left, and on a read-only file system. */
 
 enum durability { DURABLE, ORDERED };

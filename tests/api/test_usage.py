@@ -188,6 +188,30 @@ def test_a_cap_counts_what_was_used_before_it(billing, start, small_photos):
     eventually(lambda: counts(billing) == {("flat", model): 5}, "the counts follow the ledger")
 
 
+def test_a_cap_holds_to_the_image(billing, start, small_photos):
+    """The fourth image of the month costs 0.003, those after it 0.000125: three more fit, the fourth does not."""
+    billing.succeed("tenant", "set", "default", "--plan=tiered")
+    server = start()
+    predict(server, small_photos[:3])
+    server.stop()
+    billing.succeed("tenant", "set", "default", "--cap=0.00625")
+    server = start()
+    body, content_type = form(small_photos[:4])
+    for _ in range(2):
+        check_problem(server.predict(body, content_type), 429, "rate-limited")
+    predict(server, small_photos[:1])
+    predict(server, small_photos[:2])
+    answer = server.predict(small_photos[0])
+    check_problem(answer, 429, "rate-limited")
+    assert int(answer.headers["Retry-After"]) > 0
+    usage = server.get("/v1/usage", params={"month": this_month()}).json()
+    assert usage["total"]["images"] == 6 and usage["budget"]["cap_remaining_micro"] == 0
+    billing.succeed("tenant", "set", "default", "--cap=0.006375")
+    eventually(lambda: server.predict(small_photos[0]).status_code == 200, "the cap was raised")
+    assert server.predict(small_photos[0]).status_code == 429
+    assert proofs(billing)[0] == 0
+
+
 def test_a_cap_that_is_set_where_the_ledger_is_not(billing, tmp_path):
     status, _, err = billing.run("tenant", "set", "default", "--plan=flat", "--cap=5", f"--results=sqlite:{tmp_path}/no.db")
     assert status == 0 and "no.db" in err and "running server" in err

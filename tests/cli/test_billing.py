@@ -285,6 +285,16 @@ def test_a_plan_that_went_on_for_a_moment(billing):
         ("flat", "tier", 3), ("standard", "free", 997), ("standard", "tier", 3), ("standard", "minimum", 0)]
 
 
+def test_a_plan_that_was_never_used(billing):
+    euro, dollar = billing.put_plan(FLAT | {"name": "euro", "currency": "EUR"}), billing.put_plan(STANDARD)
+    first, _ = month_days("2026-10")
+    billing.tenures("default", [(0, euro), (first * DAY_MS + 1, dollar)])
+    assert [s["currency"] for s in billing.json("usage", "statement", "default", "2026-10")["statements"]] == ["USD"]
+    billing.use("default", {(first, "lite", "1", "", euro.id): 2})
+    statements = billing.json("usage", "statement", "default", "2026-10")["statements"]
+    assert [(s["currency"], s["total"]) for s in statements] == [("EUR", "0.002"), ("USD", "10.00")]
+
+
 @pytest.mark.parametrize("arguments", [
     ["--month=2026-13"], ["--month=2026-10", "--from=2026-10-01"], ["--from=x"], ["--to=2026-02-30"], ["--group=days"],
     ["--from=2026-10-02", "--to=2026-10-01"], ["--format=text"], ["a", "b"], ["statement", "default"],
@@ -300,6 +310,8 @@ def test_nobodys_usage(billing):
     billing.use("default", {(20000, "lite", "1", "", ("", 0)): 5})
     answer = billing.json("usage", "--accounts=none", "--from=2000-01-01", "--group=")
     assert answer["rows"] == [{"requests": 1, "images": 5, "currency": NO_CURRENCY, "cost_micro": 0, "cost": "0.00"}]
+    billing.use("default", {(20000, "lite", "1", "", ("flat", 1)): 5})
+    assert "flat" in refuse(billing, 4, "usage", "--accounts=none", "--from=2000-01-01")
 
 
 def test_usage_as_a_table(billing):

@@ -7,9 +7,10 @@ import struct
 import threading
 
 import requests
-from imago_server import PATIENCE_S, sha256
+from imago_server import PATIENCE_S, eventually, sha256
 
 LABELS = 1000
+REFUSALS = (409, 503, 504)  # not now; 409: another one works under the same Idempotency-Key
 GONE = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)  # the server was killed
 
 
@@ -33,10 +34,22 @@ class Load:
 
     def start(self, server):
         self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self._client, args=(server, random.Random(self.dice.random())))
-                        for _ in range(self.thread_count)]
+        self.left_over = set(self.told.keyed(answered=False))
+        self.threads = [threading.Thread(target=self._client, args=(server, random.Random(self.dice.random()), number == 0))
+                        for number in range(self.thread_count)]
         for thread in self.threads:
             thread.start()
+
+    def settle(self, server):
+        """Everything with an Idempotency-Key is sent again until it is answered."""
+        session = requests.Session()
+        session.trust_env = False
+        client = Client(self, session, server.url, self.dice, True)
+        for reference in self.told.keyed(answered=False):
+            eventually(lambda: client.send_keyed(reference) or self.told.requests[reference].results or self.told.wrong,
+                       f"an answer to {reference}")
+        session.close()
+        assert not self.told.wrong, self.told.wrong[:5]
 
     def join(self):
         """After the server is gone, or to stop."""
@@ -46,10 +59,10 @@ class Load:
             assert not thread.is_alive(), "a client still waits for its answer"
         assert not self.told.wrong, self.told.wrong[:5]
 
-    def _client(self, server, dice):
+    def _client(self, server, dice, is_patient):
         session = requests.Session()
         session.trust_env = False
-        client = Client(self, session, server.url, dice)
+        client = Client(self, session, server.url, dice, is_patient)
         try:
             while not self.ending.is_set():
                 client.act()
@@ -62,19 +75,20 @@ class Load:
 
 
 class Client:
-    def __init__(self, load, session, url, dice):
+    def __init__(self, load, session, url, dice, is_patient):
         self.load, self.told, self.session, self.url, self.dice = load, load.told, session, url, dice
+        self.is_patient = is_patient  # sends again what a dead server worked on, which takes as long as its lease
         self.mine = []  # ids of predictions that this client was told of in this round
 
     def act(self):
-        actions = {self.predict_one: 40, self.predict_many: 20, self.read: 6, self.give_feedback: 8, self.erase: 8,
-                   self.put_image: 6}
+        actions = {self.predict_one: 32, self.predict_many: 16, self.predict_keyed: 12, self.send_again: 6, self.read: 6,
+                   self.give_feedback: 8, self.erase: 8, self.put_image: 6}
         self.dice.choices(list(actions), list(actions.values()))[0]()
 
     def send(self, method, path, good, **options):
         """The response, or None if the server refused for the moment."""
         response = self.session.request(method, self.url + path, timeout=2 * PATIENCE_S, **options)
-        if response.status_code in (503, 504):
+        if response.status_code in REFUSALS:
             with self.told.lock:
                 self.told.refused += 1
             return None
@@ -110,6 +124,28 @@ class Client:
         response = self.send("POST", "/v1/predict", (200,), files=files, data={"reference": reference})
         if response is not None:
             self.told_of(reference, response.json()["results"])
+
+    def predict_keyed(self):
+        files = [self.picture() for _ in range(self.dice.choice([1, 1, 2, 5]))]
+        reference = f"keyed-{next(self.load.numbers)}"
+        self.told.ask(reference, [sha256(picture) for picture in files], files)
+        self.send_keyed(reference)
+
+    def send_again(self):
+        """What was not answered, by an earlier server or while another client waits for it; or what was."""
+        references = self.told.keyed(answered=self.dice.random() < 0.3)
+        if not self.is_patient:
+            references = [reference for reference in references if reference not in self.load.left_over]
+        if references:
+            self.send_keyed(self.dice.choice(references))
+
+    def send_keyed(self, reference):
+        """One whose results are not erased, so that the same answer must come again and again."""
+        files = [("image", ("photo.jpg", picture)) for picture in self.told.requests[reference].files]
+        response = self.send("POST", "/v1/predict", (200,), files=files, data={"reference": reference},
+                             headers={"Idempotency-Key": f'"{reference}"'})
+        if response is not None:
+            self.told.answer(reference, response.json()["results"] if len(files) > 1 else [response.json()])
 
     def one_of_mine(self):
         return self.dice.choice(self.mine) if self.mine else None

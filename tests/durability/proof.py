@@ -81,7 +81,8 @@ def prove_told(db, rows, told):
         assert not collections.Counter(sha256 for _, _, sha256 in stored) - wanted, f"{reference}: more than was sent"
         if request.results is not None:
             answered = {result["id"]: result["image"]["sha256"] for result in request.results if "id" in result}
-            assert {id: sha256 for _, id, sha256 in stored}.items() <= answered.items(), f"{reference}: not as answered"
+            found = {id: sha256 for _, id, sha256 in stored}
+            assert found.items() <= answered.items(), f"{reference}: not as answered"
     for number, class_id in db.execute("SELECT id, class_id FROM results_feedback"):
         id = str(uuid.UUID(bytes=number))
         assert class_id == told.feedback.get(id) or class_id in told.maybe_feedback[id], f"feedback of {id}"

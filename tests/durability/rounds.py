@@ -100,6 +100,14 @@ class Rounds:
             kept = sorted(self.told.kept())
         prove_server(server, self.told, self.dice.sample(kept, min(SAMPLE, len(kept))), [])
 
+    def finish(self, server, data):
+        """With the last server on a folder: what is under way ends, and everything is proven once more."""
+        self.prove_server(server)
+        self.load.settle(server)
+        self.prove_ledger(data)
+        server.stop()
+        self.prove_disk(data)
+
     def add_up(self):
         told = self.told
         self.done["predictions"] += len(told.predictions)

@@ -38,6 +38,4 @@ def test_the_server_outlives_a_bad_disk(start, tmp_path, small_photos, warm_cach
             disk.lose(rounds.dice if rounds.dice.random() < 0.5 else None)
             rounds.prove_disk(disk.root / "data")
         server = rounds.serve(start, disk)
-        rounds.prove_server(server)
-        rounds.prove_ledger(disk.root / "data")
-        server.stop()
+        rounds.finish(server, disk.root / "data")

@@ -20,9 +20,7 @@ def test_what_was_answered_outlives_a_loss_of_power(start, tmp_path, small_photo
             disk.lose(rounds.dice if number > 0 and rounds.dice.random() < 0.6 else None)
             rounds.prove_disk(disk.root / "data")
         server = rounds.serve(start, disk)
-        rounds.prove_server(server)
-        rounds.prove_ledger(disk.root / "data")
-        server.stop()
+        rounds.finish(server, disk.root / "data")
 
 
 @pytest.mark.parametrize("ignore", ["files", "folders", "all"])

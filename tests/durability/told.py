@@ -10,6 +10,8 @@ class Request:
     """One POST /v1/predict, under a reference that no other has."""
     pictures: list  # their hashes, in order; None for one that is broken
     results: list = None  # as answered; None: no answer came, or not a success
+    keyed: bool = False  # sent with an Idempotency-Key, and so again until it is answered
+    files: list = None  # of a keyed one: the bytes
 
 
 @dataclass
@@ -27,13 +29,16 @@ class Told:
     wrong: list = field(default_factory=list)  # answers that should not be
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, reference, pictures):
+    def ask(self, reference, pictures, files=None):
         with self.lock:
-            self.requests[reference] = Request(pictures)
+            self.requests[reference] = Request(pictures, keyed=files is not None, files=files)
 
     def answer(self, reference, results):
         with self.lock:
-            self.requests[reference].results = results
+            request = self.requests[reference]
+            if request.results is not None and request.results != results:
+                self.wrong.append(f"{reference}: answered {request.results}, then {results}")
+            request.results = results
             for result in results:
                 if "id" in result:
                     self.predictions[result["id"]] = result
@@ -42,6 +47,12 @@ class Told:
     def kept(self):
         """Ids of what was answered and may not be gone."""
         return self.predictions.keys() - self.erased - self.maybe_erased
+
+    def keyed(self, answered):
+        """References of requests with an Idempotency-Key."""
+        with self.lock:
+            return [reference for reference, request in self.requests.items()
+                    if request.keyed and (request.results is not None) == answered]
 
     def count_answers(self):
         with self.lock:

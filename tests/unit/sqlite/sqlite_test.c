@@ -529,6 +529,11 @@ TEST(what_is_opened_to_be_read_is_not_written)
 
     config.module = "others";
     assert_int_equal(sqlite_open(&config, &reader, NULL), RC_NOT_FOUND);
+    static const char *const more[] = {"", "", ""};
+    config = config_of(url);
+    config.migrations = more;
+    config.migration_count = 3;
+    assert_int_equal(sqlite_open(&config, &reader, NULL), RC_NOT_IMPLEMENTED);
     config.module = "things";
     config.migration_count = 1;
     config.statement_count = 0;
