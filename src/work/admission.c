@@ -140,8 +140,7 @@ static void settle_batch(struct admission *admission, struct hold *const holds[]
                                                    .tenant = holds[i]->tenant,
                                                    .image_count = holds[i]->outcome.image_count,
                                                    .committed_ms = holds[i]->outcome.committed_ms};
-    if (count > 0)
-        (void)!account_settle(admission->account, settlements, count, &err);
+    (void)!account_settle(admission->account, settlements, count, &err);
 }
 
 static void end_all(struct admission *admission, struct hold *ended)
@@ -157,7 +156,8 @@ static void end_all(struct admission *admission, struct hold *ended)
             count = 0;
         }
     }
-    settle_batch(admission, batch, count);
+    if (count > 0)
+        settle_batch(admission, batch, count);
     while (ended != NULL) {
         struct hold *next = ended->next_ended;
         if (ended->keyed)
