@@ -15,7 +15,8 @@
 #include <string.h>
 
 #define INTERVAL_MS 2000u
-#define REST_SHARE  20u /* how many times as long as a look it rests */
+#define FAILURE_NS  (60 * NS_PER_S) /* the same one is told again after this time */
+#define REST_SHARE  20u             /* how many times as long as a look it rests */
 
 struct budget_watch {
     struct budget_config config;
@@ -23,7 +24,9 @@ struct budget_watch {
     pthread_mutex_t lock; /* of `ending` */
     pthread_cond_t ended;
     bool ending;
-    struct account_tenant page[ACCOUNT_LIST_MAX]; /* the thread's */
+    struct error failure; /* the last that was told, and when: the thread's, like what follows */
+    uint64_t failure_ns;
+    struct account_tenant page[ACCOUNT_LIST_MAX];
 };
 
 static bool is_ending(struct budget_watch *watch)
@@ -147,6 +150,17 @@ static enum rc check_tenant(struct budget_watch *watch, const struct account_ten
     return rc;
 }
 
+static void tell_failure(struct budget_watch *watch, const struct error *err)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    if (watch->failure_ns != 0 && now_ns - watch->failure_ns < FAILURE_NS &&
+        strcmp(watch->failure.text, err->text) == 0)
+        return;
+    watch->failure = *err;
+    watch->failure_ns = now_ns;
+    watch->config.failed(watch->config.ctx, err);
+}
+
 /* A tenant that cannot be looked at does not keep the others from it. */
 static void look(struct budget_watch *watch)
 {
@@ -158,11 +172,11 @@ static void look(struct budget_watch *watch)
         rc = account_tenant_list(watch->config.account, after, watch->page, ACCOUNT_LIST_MAX,
                                  &count, &err);
         if (rc != RC_OK)
-            watch->config.failed(watch->config.ctx, &err);
+            tell_failure(watch, &err);
         for (uint32_t i = 0; rc == RC_OK && i < count && !is_ending(watch); i++) {
             err = (struct error){0};
             if (check_tenant(watch, &watch->page[i], clock_wall_ms(), &err) != RC_OK)
-                watch->config.failed(watch->config.ctx, &err);
+                tell_failure(watch, &err);
         }
         if (rc == RC_OK && count > 0)
             memcpy(after, watch->page[count - 1].id, sizeof(after));

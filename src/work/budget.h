@@ -32,7 +32,9 @@ struct budget_config {
     uint32_t interval_ms; /* between looks, or twenty times as long as a look takes; 0: 2,000 */
     /* On the watch's thread. */
     void (*alert)(void *ctx, const struct budget_alert *alert);
-    void (*failed)(void *ctx, const struct error *err); /* it goes on at the next look */
+    void (*failed)(void *ctx,
+                   const struct error
+                       *err); /* it goes on at the next look; the same one is told once a minute */
     void *ctx;
 };
 NODISCARD enum rc budget_watch_open(const struct budget_config *config,
