@@ -283,6 +283,31 @@ def test_what_was_under_way_is_sent_after_the_next_start(serve, outbox, receiver
     outbox.gone(id)
 
 
+def post_job(server, cat, url):
+    hash = server.request("PUT", "/v1/images", data=cat).json()["sha256"]
+    return server.request("POST", "/v1/jobs", json={"images": [hash], "webhook": url})
+
+
+def test_a_job_is_told_of_though_the_server_died(serve, accounts, outbox, receiver, cat):
+    receiver.behave["/job"] = [500, receiver.hang]
+    server = serve()
+    job = post_job(server, cat, receiver.url + "/job").json()["id"]
+    receiver.wait("/job", 2)
+    server.kill()
+    server.expected_status = -9
+    outbox.due_now()
+    server = serve()
+    requests = receiver.wait("/job", 3)
+    message = json.loads(requests[-1].body)
+    assert list(message) == ["type", "timestamp", "data"] and message["type"] == "job.done"
+    assert message["data"] == {name: value for name, value in server.get(f"/v1/jobs/{job}").json().items()
+                               if name in message["data"]} and message["data"]["id"] == job
+    assert len({request.body for request in requests}) == 1
+    assert {verify(secret_of(accounts), request.headers, request.body) for request in requests} == {job}
+    outbox.gone(job)
+    assert len(receiver.at("/job")) == 3
+
+
 # --- where messages may go -------------------------------------------------------------------
 
 def local_names():
@@ -309,6 +334,20 @@ def test_private_addresses_are_never_called(serve, outbox, receiver):
         assert event["status"] == 0 and "address" in event["detail"], (host, event)
     id = outbox.put(receiver.url + "/")
     assert "https://" in event_of(server, id, "failed")["detail"]
+    assert receiver.connection_count == 0
+
+
+def test_where_a_job_may_not_tell_its_end(serve, outbox, receiver, cat):
+    server = serve(webhook_internal="false")
+    for url in ("http://example.com/s3cret", "https://127.0.0.1/s3cret", "https://localhost:1/s3cret", "https://0x7f.1/",
+                "https://[::ffff:10.0.0.1]/s3cret", "https://user:s3cret@example.com/", "ftp://example.com/s3cret"):
+        response = post_job(server, cat, url)
+        assert response.status_code == 400 and "URL" in response.json()["detail"], url
+        assert "s3cret" not in response.text
+    # What a name leads to is seen when it is called.
+    for name in set(local_names()) - {"localhost"}:
+        job = post_job(server, cat, f"https://{name}:{receiver.port}/").json()["id"]
+        assert "address" in event_of(server, job, "failed")["detail"]
     assert receiver.connection_count == 0
 
 
