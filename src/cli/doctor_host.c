@@ -86,7 +86,7 @@ void doctor_data(struct doctor *doctor)
     if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode))
         doctor_say(doctor, FINDING_FAIL, "data folder", "Name a folder with --data", "'%s': %s",
                    path, S_ISDIR(status.st_mode) ? strerror(errno) : "not a folder");
-    else if (access(path, R_OK | W_OK | X_OK) != 0)
+    else if (access(path, R_OK | W_OK | X_OK) != 0 && errno != EROFS) /* told below */
         doctor_say(doctor, FINDING_FAIL, "data folder",
                    "Give it to the user who runs the server, and run this as that user", "'%s': %s",
                    path, strerror(errno));

@@ -16,7 +16,10 @@
 static void check_file(struct doctor *doctor, const char *check, const char *path)
 {
     struct stat status;
-    if (access(path, R_OK | W_OK) != 0)
+    bool usable = access(path, R_OK | W_OK) == 0;
+    if (!usable && errno == EROFS)
+        return; /* the whole file system is, which has been told */
+    if (!usable)
         doctor_say(doctor, FINDING_FAIL, check, "Give it to the user who runs the server",
                    "'%s': %s", path, strerror(errno));
     else if (stat(path, &status) == 0 && (status.st_mode & 0077) != 0)
@@ -142,7 +145,7 @@ void doctor_pictures(struct doctor *doctor)
                    "'%s' is not there", path);
         return;
     }
-    if (rc == RC_OK && access(path, R_OK | W_OK | X_OK) != 0)
+    if (rc == RC_OK && access(path, R_OK | W_OK | X_OK) != 0 && errno != EROFS)
         rc = error_set(&err, RC_UNAVAILABLE, "'%s': %s", path, strerror(errno));
     struct survey survey = {.results = stores->results,
                             .blob = stores->blob,

@@ -56,6 +56,9 @@ static enum rc create_private(const struct sqlite *db, struct error *err)
         (void)close(fd);
     else if (errno != EEXIST)
         return error_set(err, RC_UNAVAILABLE, "%s: %s", db->path, strerror(errno));
+    else if (access(db->path, R_OK | W_OK) != 0) /* SQLite would not say why */
+        return error_set(err, RC_UNAVAILABLE, "%s: %s; it must be writable, even to be read",
+                         db->path, strerror(errno));
     return RC_OK;
 }
 
