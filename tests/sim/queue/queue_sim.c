@@ -31,6 +31,12 @@ static void place_reopen(struct place *place)
         fail_msg("%s: %s", place->url, err.text);
 }
 
+static void place_restart(struct place *place)
+{
+    place_reopen(place);
+    world_restart(&place->world, place->world.queue);
+}
+
 static void place_open(struct place *place, uint32_t delivery_count_max)
 {
     (void)memset(place, 0, sizeof(*place));
@@ -100,9 +106,11 @@ struct budget {
     uint32_t cancels;
     uint32_t failures;
     uint32_t faults;
+    uint32_t restarts;
+    uint32_t releases;
 };
 
-enum act { ACT_WORK, ACT_CRASH, ACT_EXPIRE, ACT_CANCEL, ACT_FAIL };
+enum act { ACT_WORK, ACT_CRASH, ACT_EXPIRE, ACT_CANCEL, ACT_FAIL, ACT_RELEASE, ACT_RESTART };
 struct action {
     enum act act;
     uint32_t index;
@@ -125,16 +133,21 @@ static uint32_t list_actions(const struct world *world, const struct budget *bud
             actions[count++] = (struct action){ACT_CRASH, i};
         if (world->workers[i].phase == PHASE_HOLDS && budget->failures > 0)
             actions[count++] = (struct action){ACT_FAIL, i};
+        if (world->workers[i].phase == PHASE_HOLDS && budget->releases > 0)
+            actions[count++] = (struct action){ACT_RELEASE, i};
     }
     if (any_held && budget->expiries > 0)
         actions[count++] = (struct action){ACT_EXPIRE, 0};
     if (budget->cancels > 0 && !job_state_at_rest(world->messages[0].state))
         actions[count++] = (struct action){ACT_CANCEL, 0};
+    if (any_held && budget->restarts > 0)
+        actions[count++] = (struct action){ACT_RESTART, 0};
     return count;
 }
 
-static void act(struct world *world, struct budget *budget, struct action action)
+static void act(struct place *place, struct budget *budget, struct action action)
 {
+    struct world *world = &place->world;
     switch (action.act) {
     case ACT_WORK:
         world_work(world, action.index, 1);
@@ -155,11 +168,20 @@ static void act(struct world *world, struct budget *budget, struct action action
         budget->failures--;
         world_fail(world, action.index, true);
         break;
+    case ACT_RELEASE:
+        budget->releases--;
+        world_release(world, action.index);
+        break;
+    case ACT_RESTART:
+        budget->restarts--;
+        place_restart(place);
+        break;
     }
 }
 
-static void one_path(struct world *world, struct budget budget, uint32_t number)
+static void one_path(struct place *place, struct budget budget, uint32_t number)
 {
+    struct world *world = &place->world;
     struct action actions[16];
     world_begin(world, 2, 2, number);
     world->fault_odds = 1;
@@ -171,7 +193,7 @@ static void one_path(struct world *world, struct budget budget, uint32_t number)
         if (count == 0)
             world_pass(world, WORLD_LEASE_MS);
         else
-            act(world, &budget, actions[count > 1 ? world->choose(world->ctx, count) : 0]);
+            act(place, &budget, actions[count > 1 ? world->choose(world->ctx, count) : 0]);
     }
     world_finish(world);
 }
@@ -187,12 +209,14 @@ static void all_paths(struct budget budget, uint32_t delivery_count_max)
     place.world.choose = paths_choose;
     place.world.ctx = &paths;
     do {
-        one_path(&place.world, budget, count * 2);
+        one_path(&place, budget, count * 2);
         count++;
     } while (paths_next(&paths));
-    print_message("# %u crashes, %u expiries, %u cancellations, %u failures, %u faults: %u paths\n",
+    print_message("# %u crashes, %u expiries, %u cancellations, %u failures, %u faults, %u "
+                  "releases, %u restarts: "
+                  "%u paths\n",
                   budget.crashes, budget.expiries, budget.cancels, budget.failures, budget.faults,
-                  count);
+                  budget.releases, budget.restarts, count);
     place_done(&place);
 }
 
@@ -224,6 +248,24 @@ TEST(two_messages_two_workers_few_deliveries)
     all_paths((struct budget){.crashes = 1, .failures = 1}, 2);
 }
 
+TEST(two_messages_two_workers_one_gives_back)
+{
+    all_paths((struct budget){.releases = 2}, 1);
+    all_paths((struct budget){.releases = 1, .crashes = 1}, 2);
+    all_paths((struct budget){.releases = 1, .cancels = 1}, 1);
+    all_paths((struct budget){.releases = 1, .expiries = 1}, 2);
+    all_paths((struct budget){.releases = 1, .faults = 1}, 1);
+}
+
+TEST(two_messages_two_workers_the_process_dies)
+{
+    all_paths((struct budget){.restarts = 2}, 5);
+    all_paths((struct budget){.restarts = 1, .expiries = 1}, 5);
+    all_paths((struct budget){.restarts = 1, .cancels = 1}, 2);
+    all_paths((struct budget){.restarts = 1, .failures = 1}, 1);
+    all_paths((struct budget){.restarts = 1, .faults = 1}, 2);
+}
+
 /* Minutes rather than seconds: for a change of the states or of a driver. */
 TEST(two_messages_two_workers_everything_at_once)
 {
@@ -246,8 +288,10 @@ static uint32_t random_choose(void *ctx, uint32_t count)
 static void random_worker_step(struct world *world, uint32_t index)
 {
     bool holds = world->workers[index].phase == PHASE_HOLDS;
-    uint32_t what = world->choose(world->ctx, 20);
-    if (what < 2)
+    uint32_t what = world->choose(world->ctx, 21);
+    if (what == 20 && holds)
+        world_release(world, index);
+    else if (what < 2)
         world_crash(world, index);
     else if (what < 5 && world->workers[index].phase != PHASE_IDLE)
         world_extend(world, index);
@@ -273,12 +317,7 @@ static void random_step(struct place *place)
     } else if (what == 10) {
         world_revive(world, message);
     } else if (what == 11 && world->choose(world->ctx, 4) == 0) {
-        for (uint32_t i = 0; i < world->worker_count; i++)
-            world_crash(world, i);
-        place_reopen(place);
-        struct world keep = *world;
-        world_begin(world, keep.message_count, keep.worker_count, keep.first_number);
-        (void)memcpy(world->messages, keep.messages, sizeof(keep.messages));
+        place_restart(place);
     } else {
         random_worker_step(world, world->choose(world->ctx, world->worker_count));
     }

@@ -363,10 +363,46 @@ void world_fail(struct world *world, uint32_t index, bool retry)
     compare(world);
 }
 
+void world_release(struct world *world, uint32_t index)
+{
+    struct worker *worker = &world->workers[index];
+    struct model *model = model_of(world, worker->receipts[0].id);
+    bool good = is_receipt(model, &worker->receipts[0]) &&
+                (held(model) || model->state == JOB_QUEUED || model->state == JOB_CANCELLED);
+    enum job_state became = JOB_STATE_COUNT;
+    arm(world);
+    note(world, "worker %u gives %d back", index, (int)(model - world->messages));
+    enum rc rc = queue_release(world->queue, &worker->receipts[0], 0, world->now_ms, &became, NULL);
+    expect(world, rc, good ? RC_OK : RC_GONE, "release");
+    if (good && held(model) && carried_out(world)) {
+        model->delivery_count--;
+        model->due_ms = 0;
+        if (model->state == JOB_CANCELLING)
+            rest(model, JOB_CANCELLED);
+        else
+            model->state = JOB_QUEUED;
+    }
+    if (rc == RC_OK && became != model->state)
+        world_broken(world, "release said %s, it is %s", job_state_text(became),
+                     job_state_text(model->state));
+    if (rc != RC_UNAVAILABLE)
+        drop(worker);
+    compare(world);
+}
+
 void world_crash(struct world *world, uint32_t index)
 {
     note(world, "worker %u dies", index);
     world->workers[index] = (struct worker){.phase = PHASE_IDLE};
+}
+
+void world_restart(struct world *world, struct queue *queue)
+{
+    note(world, "everything dies");
+    (void)memset(world->workers, 0, sizeof(world->workers));
+    world->queue = queue;
+    queue_fault_set(queue, decide, world);
+    compare(world);
 }
 
 void world_cancel(struct world *world, uint32_t message)

@@ -74,7 +74,11 @@ void world_work(struct world *world, uint32_t worker, uint32_t count_max);
 void world_extend(struct world *world, uint32_t worker);
 /* The worker gives its first message back. */
 void world_fail(struct world *world, uint32_t worker, bool retry);
+/* The same, untried. */
+void world_release(struct world *world, uint32_t worker);
 void world_crash(struct world *world, uint32_t worker);
+/* The process dies with every worker; `queue` is the same one, opened again. */
+void world_restart(struct world *world, struct queue *queue);
 void world_cancel(struct world *world, uint32_t message);
 void world_revive(struct world *world, uint32_t message);
 void world_pass(struct world *world, uint64_t ms);
