@@ -63,15 +63,15 @@ static void work_done(struct work_request *work)
         keyed_refuse(exchange, work->rc, &work->err, work->retry_at_ms);
         return;
     }
-    if (work->replayed || work->known) {
-        store_pool_push(exchange->api->stores, exchange, predict_again);
-        return;
-    }
     if (!exchange->several && only->task.rc != RC_OK) {
         exchange_fail(exchange, only->task.rc, &only->task.err);
         return;
     }
     log_internal(exchange, work);
+    if (work->replayed || work->known) {
+        store_pool_push(exchange->api->stores, exchange, predict_again);
+        return;
+    }
     struct buf body = BUF_INIT(ANSWER_SIZE_MAX);
     enum rc rc = answer_print(exchange->format, work, exchange->several, &body);
     if (rc == RC_OK) {
