@@ -151,6 +151,27 @@ def test_an_unused_picture_goes_after_a_day_without_accounts_too(start, accounts
     assert server.get(f"/v1/predictions/{answer['id']}").status_code == 200
 
 
+def test_an_ended_job_goes_with_its_results(serve, accounts, small_photos):
+    data = small_photos[0]
+    key = accounts.key(tenant=accounts.tenant("batch", "--result-days=5"))
+    server = serve()
+    sent = server.request("PUT", "/v1/images", data=data, headers={"Content-Type": "image/jpeg"} | key.headers)
+    assert sent.status_code < 300, sent.text
+    jobs = []
+    for _ in range(2):
+        made = server.request("POST", "/v1/jobs", json={"images": [sha256(data)]}, headers=key.headers)
+        assert made.status_code == 202, made.text
+        jobs.append(f"/v1/jobs/{made.json()['id']}")
+        eventually(lambda: server.get(jobs[-1], headers=key.headers).json()["state"] == "done", "the job is done")
+        if len(jobs) == 1:
+            age_rows(accounts, 6)
+            change(accounts, ("UPDATE results_job SET ended_ms = ended_ms - ?", 6 * 86_400_000))
+    eventually(lambda: status(server, key, jobs[0]) == 404, "the old job is gone")
+    assert status(server, key, jobs[1]) == 200
+    assert ask(accounts, "SELECT count(*) FROM results_job_item") == 1
+    prove(accounts)
+
+
 def multiply(accounts, count):
     """`count` more of the only prediction there is, each with its ledger entry, all billed."""
     template = "INSERT INTO results_{} SELECT {} FROM results_{} LIMIT 1"
