@@ -23,6 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MS_PER_DAY 86400000ull
+
 struct options {
     struct stores_settings stores;
 #define OPTION CONFIG_MEMBER
@@ -114,7 +116,9 @@ static enum rc open_stores(struct backup *backup, const struct stores_settings *
         else if (rc != RC_OK && err != NULL)
             *err = why;
     }
-    if (rc == RC_OK && opened == 0) {
+    /* Predictions without the folder of their pictures: it may not be mounted. */
+    bool lacks = (opened & STORE_RESULTS) != 0 && (opened & STORE_IMAGES) == 0;
+    if (rc == RC_OK && (opened == 0 || lacks)) {
         rc = first.rc;
         if (err != NULL)
             *err = first;
@@ -211,6 +215,35 @@ static bool erase_too(void *ctx, const char *tenant, const struct result *result
     return true;
 }
 
+/* Whether the tenant wants its pictures to be gone by now. */
+static bool is_over(struct backup *backup, const struct stale *stale)
+{
+    struct account_tenant tenant;
+    struct blob_info info;
+    if (backup->from.account == NULL ||
+        account_tenant_get(backup->from.account, stale->tenant, &tenant, NULL) != RC_OK ||
+        blob_stat(backup->into, stale->tenant, stale->sha256, &info, NULL) != RC_OK)
+        return false;
+    return tenant.image_days > 0 &&
+           info.renewed_ms + tenant.image_days * MS_PER_DAY < backup->now_ms;
+}
+
+/* What the server has lost, it may want back: only what it erased goes. */
+static enum rc keep_used(struct backup *backup, struct error *err)
+{
+    size_t count = 0;
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < backup->stale_count && rc == RC_OK; i++) {
+        const struct stale *stale = &backup->stale[i];
+        bool used = false;
+        rc = results_picture_used(backup->copy, bytes_of(stale->tenant), stale->sha256, &used, err);
+        if (rc == RC_OK && (!used || is_over(backup, stale)))
+            backup->stale[count++] = *stale;
+    }
+    backup->stale_count = count;
+    return rc;
+}
+
 static enum rc check_results(struct backup *backup, const char *url, struct error *err)
 {
     struct snapshot *snapshot = &backup->snapshot;
@@ -220,11 +253,13 @@ static enum rc check_results(struct backup *backup, const char *url, struct erro
     struct survey survey = {.results = backup->copy,
                             .blob = backup->into,
                             .account = backup->from.account,
-                            .now_ms = backup->now_ms,
+                            .now_ms = clock_wall_ms(),
                             .excuse = erase_too,
                             .ctx = backup};
     if (rc == RC_OK && backup->into != NULL)
         rc = survey_predictions(&survey, err);
+    if (rc == RC_OK && backup->into != NULL)
+        rc = keep_used(backup, err);
     results_free(backup->copy);
     backup->copy = NULL;
     snapshot->missing_count = survey.missing_count;
@@ -284,7 +319,8 @@ static void remove_old(const struct backup *backup)
     DIR *folder = opendir(backup->dir);
     struct dirent *entry = NULL;
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        bool named = strncmp(entry->d_name, "imago-", 6) != 0;
+        bool named =
+            strncmp(entry->d_name, "imago-", 6) != 0 || strstr(entry->d_name, ".db") == NULL;
         for (uint32_t i = 0; i < backup->snapshot.database_count; i++)
             named = named || strcmp(entry->d_name, backup->snapshot.databases[i].file) == 0;
         if (!named)

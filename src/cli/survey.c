@@ -43,6 +43,15 @@ static uint64_t kept_from(const struct survey *survey, const char *tenant)
     return kept_ms < survey->now_ms ? survey->now_ms - kept_ms : 0;
 }
 
+/* A server may be erasing beside us: the prediction first, then its picture. */
+static bool is_gone(const struct survey *survey, const char *tenant, struct id id)
+{
+    struct result_set set = {0};
+    enum rc rc = results_get(survey->results, bytes_of(tenant), id, &set, NULL);
+    results_set_done(&set);
+    return rc == RC_GONE;
+}
+
 static enum rc look(struct survey *survey, const char *tenant, uint64_t kept_from_ms,
                     const struct result *result, struct error *err)
 {
@@ -53,6 +62,8 @@ static enum rc look(struct survey *survey, const char *tenant, uint64_t kept_fro
         return rc;
     if (result->created_ms < kept_from_ms) {
         survey->expired_count++;
+    } else if (is_gone(survey, tenant, result->id)) {
+        survey->prediction_count--;
     } else if (survey->excuse == NULL || !survey->excuse(survey->ctx, tenant, result)) {
         char hash[SHA256_TEXT_SIZE];
         char id[ID_TEXT_SIZE];

@@ -255,6 +255,21 @@ def test_nobody_gets_in_while_it_is_restored(filled, tmp_path):
     os.close(folder)
 
 
+def test_pictures_that_the_server_lost_stay_in_the_backup(filled, tmp_path):
+    data, _ = filled
+    copy = tmp_path / "copy"
+    backup(data, copy)
+    kept = tree(copy / "images")
+    shutil.move(data / "images", tmp_path / "away")  # its disk is not mounted:
+    before = tree(copy)
+    refuse(4, ["images"], "backup", copy, "--data", data)
+    assert tree(copy) == before
+    (data / "images").mkdir()  # or another one is, which is empty
+    backup(data, copy)
+    assert tree(copy / "images") == kept
+    assert restore(copy, tmp_path / "new")["missing"] == 0
+
+
 def test_stores_in_places_of_their_own(start, tmp_path, cat):
     places = tmp_path / "places"
     places.mkdir()
