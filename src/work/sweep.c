@@ -161,15 +161,14 @@ static enum rc is_needed(void *ctx, const char *tenant, const uint8_t sha256[BLO
 static enum rc step_pictures(struct sweep *sweep, bool *ret_done, struct error *err)
 {
     struct blob_sweep *pictures = &sweep->pictures;
+    struct blob_sweep before = *pictures;
     sweep->days_tenant[0] = '\0';
     enum rc rc = blob_sweep(sweep->config.blob, pictures, sweep->now_ms, err);
+    sweep->counts.picture_count += pictures->removed_count - before.removed_count;
+    sweep->counts.picture_size += pictures->removed_size - before.removed_size;
+    sweep->counts.stale_count += pictures->stale_count - before.stale_count;
     *ret_done = pictures->done;
-    if (*ret_done) {
-        sweep->counts.picture_count += pictures->removed_count;
-        sweep->counts.picture_size += pictures->removed_size;
-        sweep->counts.stale_count += pictures->stale_count;
-        sweep->under_way = false;
-    }
+    sweep->under_way = !pictures->done;
     return rc;
 }
 
@@ -248,7 +247,7 @@ static void make_pass(struct sweep *sweep)
             (void)rest(sweep, REST_MS_MIN * NS_PER_MS + REST_FACTOR * taken_ns);
     }
     static const struct sweep_counts nothing;
-    if (done && memcmp(&sweep->counts, &nothing, sizeof(nothing)) != 0)
+    if (memcmp(&sweep->counts, &nothing, sizeof(nothing)) != 0)
         sweep->config.note(sweep->config.ctx, &sweep->counts);
     if (done && failed_count == 0)
         sweep->troubled = false;

@@ -36,7 +36,7 @@ struct sweep_config {
     struct blob *blob;
     struct account *account; /* NULL: everybody's retention is for ever */
     uint32_t interval_ms;    /* from the end of a pass to the start of the next */
-    /* On the thread; for logs. A pass that removed something is over. */
+    /* On the thread; for logs. A pass that removed something is over, or was given up. */
     void (*note)(void *ctx, const struct sweep_counts *counts);
     /* Something failed, said once until all works again. The next pass tries again. */
     void (*trouble)(void *ctx, const struct error *err);
