@@ -254,7 +254,8 @@ static void on_gone(void *ctx, struct http_request *http)
     struct work_request *work = atomic_load(&exchange->work);
     if (work != NULL)
         work_cancel(work);
-    if (exchange->route != NULL && exchange->route->handler == route_job)
+    if (exchange->route != NULL && exchange->route->handler == route_job &&
+        exchange->api->waiters != NULL)
         job_waiters_look(exchange->api->waiters);
 }
 

@@ -343,6 +343,20 @@ static enum rc make_job(struct exchange *exchange, struct result_job *record, st
                : RC_OK;
 }
 
+/* A request with this key made the job, and died before it could note that. */
+static enum rc made_before(struct exchange *exchange, struct id id, bool *ret_made,
+                           struct error *err)
+{
+    if (exchange->keyed == NULL)
+        return RC_OK;
+    struct result_job_set set = {0};
+    enum rc rc =
+        results_job_get(exchange->api->config.results, bytes_of(exchange->tenant), id, &set, err);
+    results_job_set_done(&set);
+    *ret_made = rc == RC_OK;
+    return rc == RC_NOT_FOUND ? RC_OK : rc;
+}
+
 static void answer_accepted(struct exchange *exchange, struct id id)
 {
     char text[ID_TEXT_SIZE];
@@ -371,7 +385,10 @@ static void accept(struct exchange *exchange)
                                 .key = bytes_of(exchange->key),
                                 .picture_count = post->picture_count,
                                 .pictures = post->pictures};
-    enum rc rc = make_job(exchange, &record, &err);
+    bool made = false;
+    enum rc rc = made_before(exchange, id, &made, &err);
+    if (rc == RC_OK && !made)
+        rc = make_job(exchange, &record, &err);
     if (rc == RC_RATE_LIMITED) {
         keyed_refuse(exchange, rc, &err, exchange->retry_at_ms);
         return;

@@ -195,19 +195,22 @@ static struct active *take_turn(struct job_runner *runner)
     return active;
 }
 
-/* Fill the window. True: later there may be more room. */
+/* Fill the window. True: later there may be more room, or more is to be begun: those that cannot be
+ * read take none, and heartbeats must not wait for a thousand of them. */
 static bool begin_pictures(struct job_runner *runner)
 {
     const struct job_runner_config *config = &runner->config;
     struct error err = {0};
-    while (runner->flight_count < config->window && runner->flight_size < config->memory_max) {
+    for (uint32_t i = 0; i < config->window; i++) {
+        if (runner->flight_count == config->window || runner->flight_size >= config->memory_max)
+            return false;
         struct active *active = take_turn(runner);
         if (active == NULL)
             return false;
         if (active_begin_next(runner, active, &err) == RC_BUSY)
             return true;
     }
-    return false;
+    return true;
 }
 
 /* --- ends ------------------------------------------------------------------------------------ */
