@@ -41,13 +41,15 @@ class Load:
             thread.start()
 
     def settle(self, server):
-        """Everything with an Idempotency-Key is sent again until it is answered."""
+        """Everything with an Idempotency-Key is sent again until it is answered, and every job comes to its end."""
         session = requests.Session()
         session.trust_env = False
         client = Client(self, session, server.url, self.dice, True)
         for reference in self.told.keyed(answered=False):
             eventually(lambda: client.send_keyed(reference) or self.told.requests[reference].results or self.told.wrong,
                        f"an answer to {reference}")
+        for id in self.told.jobs:
+            client.see_end_of(id)
         session.close()
         assert not self.told.wrong, self.told.wrong[:5]
 
@@ -82,7 +84,8 @@ class Client:
 
     def act(self):
         actions = {self.predict_one: 32, self.predict_many: 16, self.predict_keyed: 12, self.send_again: 6, self.read: 6,
-                   self.give_feedback: 8, self.erase: 8, self.put_image: 6}
+                   self.give_feedback: 8, self.erase: 8, self.put_image: 8, self.start_job: 4, self.predict_later: 2,
+                   self.cancel_job: 1}
         self.dice.choices(list(actions), list(actions.values()))[0]()
 
     def send(self, method, path, good, **options):
@@ -145,7 +148,10 @@ class Client:
         response = self.send("POST", "/v1/predict", (200,), files=files, data={"reference": reference},
                              headers={"Idempotency-Key": f'"{reference}"'})
         if response is not None:
-            self.told.answer(reference, response.json()["results"] if len(files) > 1 else [response.json()])
+            results = response.json()["results"] if len(files) > 1 else [response.json()]
+            # With none of its pictures stored, it is as if it had not been sent.
+            if any("id" in result for result in results):
+                self.told.answer(reference, results)
 
     def one_of_mine(self):
         return self.dice.choice(self.mine) if self.mine else None
@@ -188,3 +194,53 @@ class Client:
         if response is not None:
             with self.told.lock:
                 self.told.images[response.json()["sha256"]] = picture
+
+    def accepted(self, reference, response):
+        if response is not None:
+            with self.told.lock:
+                self.told.jobs[response.json()["id"]] = reference
+
+    def start_job(self):
+        with self.told.lock:
+            stored = list(self.told.images)
+        if not stored:
+            return
+        hashes = [self.dice.choice(stored) for _ in range(self.dice.randint(1, 12))]
+        reference = f"job-{next(self.load.numbers)}"
+        self.told.ask(reference, hashes)
+        self.accepted(reference, self.send("POST", "/v1/jobs", (202,), json={"images": hashes, "reference": reference}))
+
+    def predict_later(self):
+        pictures = [self.picture() for _ in range(self.dice.randint(1, 6))]
+        reference = f"later-{next(self.load.numbers)}"
+        self.told.ask(reference, [sha256(picture) for picture in pictures])
+        files = [("image", ("photo.jpg", picture)) for picture in pictures]
+        self.accepted(reference, self.send("POST", "/v1/predict", (202,), files=files, data={"reference": reference},
+                                           headers={"Prefer": "respond-async"}))
+
+    def see_end_of(self, id):
+        """Each picture of a job that is done has its prediction, once; one that ended otherwise was to, or has been
+        begun too often."""
+        def ended():
+            job = self.send("GET", f"/v1/jobs/{id}", (200,), params={"wait": 10})
+            return job if job is not None and job.json()["ended_at"] else None
+        job = eventually(ended, f"the end of job {id}").json()
+        results = job["results"]
+        assert len(results) == job["counts"]["total"] == len(self.told.requests[self.told.jobs[id]].pictures)
+        assert sum("id" in (result or {}) for result in results) == job["counts"]["done"]
+        if job["state"] == "done":
+            assert all(result and "id" in result for result in results), job
+        else:
+            assert job["state"] == "cancelled" and id in self.told.cancelled or job["state"] == "dead" and job["reason"], job
+        extra = ("reference", "feedback", "metadata")
+        self.told.answer(self.told.jobs[id], [{name: value for name, value in result.items() if name not in extra}
+                                              for result in results if result and "id" in result])
+
+    def cancel_job(self):
+        with self.told.lock:
+            jobs = list(self.told.jobs)
+        if jobs:
+            id = self.dice.choice(jobs)
+            with self.told.lock:
+                self.told.cancelled.add(id)
+            self.send("DELETE", f"/v1/jobs/{id}", (200, 202))

@@ -21,6 +21,8 @@ FORGET = place("IMAGO_FORGET", IMAGO.parent / "tests/durability/libforget.so")
 ROUNDS_PER_FOLDER = 25  # then the data begin anew, so that a proof stays quick
 ANSWERS_MAX = 80  # until death
 SAMPLE = 30
+# Short, so that servers take up what a dead one held within a round.
+SETTINGS = {"job_lease": "2s", "job_retry": "200ms"}
 
 
 class Rounds:
@@ -31,7 +33,7 @@ class Rounds:
         self.dice = random.Random(self.seed)
         self.tmp_path, self.photos = tmp_path, photos
         self.slowest_start = 0
-        self.done = {"rounds": 0, "predictions": 0, "erased": 0, "unanswered": 0, "refused": 0}
+        self.done = {"rounds": 0, "predictions": 0, "erased": 0, "jobs": 0, "unanswered": 0, "refused": 0}
 
     def folders(self):
         """(folder, how many rounds on it), everything new in each."""
@@ -112,6 +114,7 @@ class Rounds:
         told = self.told
         self.done["predictions"] += len(told.predictions)
         self.done["erased"] += len(told.erased)
+        self.done["jobs"] += len(told.jobs)
         self.done["refused"] += told.refused
         self.done["unanswered"] += sum(request.results is None for request in told.requests.values())
         print(f"SEED={self.seed}: " + ", ".join(f"{count} {what}" for what, count in self.done.items()), flush=True)
@@ -140,4 +143,4 @@ class DiskRounds(Rounds):
             (data / "cache").unlink(missing_ok=True)
             (data / "cache").symlink_to(self.cache)
         return start(folder=disk.root, cold=True, env=disk.environment(FORGET, ignore),
-                     images=f"file:{data}/images?sync={sync}")
+                     images=f"file:{data}/images?sync={sync}", **SETTINGS)

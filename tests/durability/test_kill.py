@@ -3,7 +3,7 @@
 
   ROUNDS=200 SEED=7 build/venv/bin/python -m pytest -s tests/durability/test_kill.py
 """
-from rounds import Rounds
+from rounds import SETTINGS, Rounds
 
 
 def test_nothing_answered_is_lost_or_billed_twice(start, tmp_path, small_photos):
@@ -12,9 +12,9 @@ def test_nothing_answered_is_lost_or_billed_twice(start, tmp_path, small_photos)
         for number in range(count):
             if number > 0 and rounds.dice.random() < 0.2:
                 rounds.kill_at_the_start()
-            server = start(folder=folder)
+            server = start(folder=folder, **SETTINGS)
             rounds.prove_server(server)
             rounds.use_and_kill(server)
             rounds.prove_disk(folder / "data")
-        server = start(folder=folder)
+        server = start(folder=folder, **SETTINGS)
         rounds.finish(server, folder / "data")

@@ -25,6 +25,8 @@ class Told:
     feedback: dict = field(default_factory=dict)  # id -> class_id, as last answered
     maybe_feedback: dict = field(default_factory=lambda: defaultdict(set))  # id -> class_ids without an answer since
     images: dict = field(default_factory=dict)  # hash -> bytes, of PUT /v1/images alone
+    jobs: dict = field(default_factory=dict)  # id -> reference, of what was accepted
+    cancelled: set = field(default_factory=set)  # ids of jobs that somebody wanted to end
     refused: int = 0  # 503 and 504: neither kept nor billed
     wrong: list = field(default_factory=list)  # answers that should not be
     lock: threading.Lock = field(default_factory=threading.Lock)
