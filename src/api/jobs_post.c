@@ -17,6 +17,9 @@
 #include <string.h>
 
 #define MISSING_SHOWN_MAX 10u
+#define REFUSED_MAX       1000u /* records that are looked at for one key */
+
+static const char no_room[] = "too many jobs are waiting";
 
 struct job_post {
     struct job job; /* the texts are the exchange's, and the model's */
@@ -336,24 +339,37 @@ static enum rc make_job(struct exchange *exchange, struct result_job *record, st
     if (rc != RC_BUSY)
         return RC_OK; /* its record is durable: the runner pushes it again */
     struct error end_err = {0};
-    return job_end(&stores, exchange->tenant, record, &exchange->job_post->job,
-                   RESULT_JOB_CANCELLED, "too many jobs are waiting", clock_wall_ms(),
-                   &end_err) == RC_OK
+    struct job untold = exchange->job_post->job; /* the client hears of it now, and no more */
+    untold.webhook = (struct bytes){0};
+    return job_end(&stores, exchange->tenant, record, &untold, RESULT_JOB_CANCELLED, no_room,
+                   clock_wall_ms(), &end_err) == RC_OK
                ? rc
                : RC_OK;
 }
 
-/* A request with this key made the job, and died before it could note that. */
-static enum rc made_before(struct exchange *exchange, struct id id, bool *ret_made,
-                           struct error *err)
+/* The job of the request's key, or the id of the one to make: a request may have made it and died
+ * before it could note that. One that found no room has left its record, under an id of its own. */
+static enum rc find_job(struct exchange *exchange, struct id *ret_id, bool *ret_made,
+                        struct error *err)
 {
-    if (exchange->keyed == NULL)
-        return RC_OK;
     struct result_job_set set = {0};
-    enum rc rc =
-        results_job_get(exchange->api->config.results, bytes_of(exchange->tenant), id, &set, err);
+    enum rc rc = RC_OK;
+    bool refused = exchange->keyed != NULL;
+    *ret_id = keyed_id(exchange);
+    *ret_made = false;
+    for (uint32_t i = 0; refused && rc == RC_OK; i++) {
+        if (i == REFUSED_MAX) {
+            rc = error_set(err, RC_BUSY, "%u requests with one key found no room", REFUSED_MAX);
+            break;
+        }
+        *ret_id = id_derive(keyed_id(exchange), i);
+        rc = results_job_get(exchange->api->config.results, bytes_of(exchange->tenant), *ret_id,
+                             &set, err);
+        refused = rc == RC_OK && set.items[0].ended == RESULT_JOB_CANCELLED &&
+                  bytes_equal(set.items[0].reason, bytes_of(no_room));
+        *ret_made = rc == RC_OK && !refused;
+    }
     results_job_set_done(&set);
-    *ret_made = rc == RC_OK;
     return rc == RC_NOT_FOUND ? RC_OK : rc;
 }
 
@@ -372,21 +388,26 @@ static void answer_accepted(struct exchange *exchange, struct id id)
 /* The first request with this key made the job: it is answered as it is by now. */
 static void accepted_before(struct exchange *exchange)
 {
-    answer_accepted(exchange, keyed_id(exchange));
+    struct error err = {0};
+    struct id id;
+    bool made = false;
+    enum rc rc = find_job(exchange, &id, &made, &err);
+    if (rc == RC_OK)
+        answer_accepted(exchange, id);
+    else
+        exchange_fail_store(exchange, rc, &err);
 }
 
 static void accept(struct exchange *exchange)
 {
     struct error err = {0};
     struct job_post *post = exchange->job_post;
-    struct id id = keyed_id(exchange);
-    struct result_job record = {.id = id,
-                                .created_ms = clock_wall_ms(),
+    struct result_job record = {.created_ms = clock_wall_ms(),
                                 .key = bytes_of(exchange->key),
                                 .picture_count = post->picture_count,
                                 .pictures = post->pictures};
     bool made = false;
-    enum rc rc = made_before(exchange, id, &made, &err);
+    enum rc rc = find_job(exchange, &record.id, &made, &err);
     if (rc == RC_OK && !made)
         rc = make_job(exchange, &record, &err);
     if (rc == RC_RATE_LIMITED) {
@@ -398,7 +419,7 @@ static void accept(struct exchange *exchange)
         return;
     }
     keyed_complete(exchange);
-    answer_accepted(exchange, id);
+    answer_accepted(exchange, record.id);
 }
 
 /* --- under the key --------------------------------------------------------------------------- */

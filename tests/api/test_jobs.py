@@ -483,6 +483,37 @@ def test_pictures_sent_again_are_the_same_job(server, cat):
     check_problem(server.predict(cat, headers=without(headers, "Prefer")), 422, "key-reused")
 
 
+def crowd(server, by):
+    """As if so many more jobs of the tenant waited."""
+    with sqlite3.connect(Path(server.settings["data"]) / "imago.db") as database:
+        assert database.execute("UPDATE queue_tenant SET queued = queued + ?", [by]).rowcount == 1
+    database.close()
+
+
+def test_a_job_that_found_no_room_is_made_when_it_is_sent_again(keep, cat):
+    server = keep(webhook_internal="true")
+    images = [put(server, cat)]
+    ended(server, start_job(server, images))
+    receiver = Receiver()
+
+    def send():
+        return post(server, images, {"Idempotency-Key": '"job-3"'}, webhook=f"{receiver.url}/job")
+
+    crowd(server, 1_000_000)
+    for _ in range(2):
+        check_problem(send(), 503, "busy")
+    crowd(server, -1_000_000)
+    id = accepted(send())
+    assert ended(server, id)["state"] == "done"
+    again = send()
+    assert accepted(again) == id and again.headers["Idempotency-Replayed"] == "true"
+    assert billed(server)["images"] == 2
+    assert [job["state"] for job in server.get("/v1/jobs").json()["jobs"]] == ["done", "cancelled", "cancelled", "done"]
+    # Who was told 503 hears no more of it.
+    assert [json.loads(request.body)["data"]["id"] for request in receiver.wait("/job")] == [id]
+    receiver.close()
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 def test_absent_pictures_are_named(server, cat):
