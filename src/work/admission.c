@@ -274,10 +274,10 @@ static void quota_refuse(struct admission *admission, struct claim *claim,
     claim->retry_at_ms = request->retry_at_ms;
     if (request->refusal == QUOTA_DAY)
         (void)snprintf(text, sizeof(text),
-                       "%u images are more than the %llu that are left of the key's %llu of this "
-                       "day; they come back at midnight UTC",
-                       claim->image_count, (unsigned long long)request->day_remaining,
-                       (unsigned long long)claim->images_per_day);
+                       "the request has %u of the %llu images that the key may have in a day, and "
+                       "%llu are left; they come back at midnight UTC",
+                       claim->image_count, (unsigned long long)claim->images_per_day,
+                       (unsigned long long)request->day_remaining);
     else
         (void)snprintf(text, sizeof(text), "%s", quota_refusal_text(request->refusal));
     refuse(admission, claim, RC_RATE_LIMITED, text);
