@@ -11,7 +11,7 @@ def test_nothing_answered_is_lost_or_billed_twice(start, tmp_path, small_photos)
     for folder, count in rounds.folders():
         for number in range(count):
             if number > 0 and rounds.dice.random() < 0.2:
-                rounds.kill_at_the_start()
+                rounds.kill_at_the_start(**SETTINGS)
             server = start(folder=folder, **SETTINGS)
             rounds.prove_server(server)
             rounds.use_and_kill(server)
