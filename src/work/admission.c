@@ -213,6 +213,23 @@ static void hold_key(struct admission *admission, struct claim *claim,
     claim->id = reservation->request_id;
 }
 
+/* Of a request that was begun before. False: the claim has its answer. */
+static bool look_back(struct admission *admission, struct claim *claim)
+{
+    struct error err = {0};
+    uint64_t image_count = 0;
+    uint64_t last_ms = 0;
+    if (claim->image_count == 0)
+        return true;
+    enum rc rc = results_ledger_find(admission->results, bytes_of(claim->tenant), claim->id,
+                                     claim->image_count, &image_count, &last_ms, &err);
+    claim->begun = rc == RC_OK;
+    if (rc == RC_OK || rc == RC_NOT_FOUND)
+        return true;
+    refuse_for_store(admission, claim, rc, &err);
+    return false;
+}
+
 static const char reused[] = "this Idempotency-Key was sent before with another request; "
                              "a new request needs a new key";
 
@@ -244,9 +261,11 @@ static bool take_key(struct admission *admission, struct claim *claim)
         refuse(admission, claim, RC_KEY_REUSED, reused);
     else if (reservation.state == RESERVED_IN_FLIGHT)
         park(admission, claim, false);
-    else
+    else {
         hold_key(admission, claim, &reservation);
-    return rc == RC_OK && reservation.state == RESERVED_NEW;
+        return reservation.attempt == 1 || look_back(admission, claim);
+    }
+    return false;
 }
 
 /* --- quota ----------------------------------------------------------------------------------- */

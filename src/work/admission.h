@@ -54,6 +54,7 @@ struct claim {
     struct buf answer;      /* the caller's to free */
     /* `id` is that of the first claim with this key, if there was one: working under it, what the
      * first did commit is found and not billed again. */
+    bool begun; /* the ledger has some of its images by now: it has been counted as a request */
 
     /* Private. */
     struct hold *hold;

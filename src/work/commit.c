@@ -112,7 +112,7 @@ static struct result_commit *add_row(struct group *group, struct work_result *re
     return row;
 }
 
-static void add_prediction(struct group *group, struct work_result *result, bool first)
+static void add_prediction(struct group *group, struct work_result *result)
 {
     const struct predict_task *task = &result->task;
     struct bytes packed = {group->scores_end, (size_t)task->top_count * RESULT_SCORE_SIZE};
@@ -128,7 +128,6 @@ static void add_prediction(struct group *group, struct work_result *result, bool
     struct result_commit *row = add_row(group, result);
     row->kind = RESULT_STORED;
     row->units = 1;
-    row->requests = first;
     row->prediction.scores = packed;
     struct bytes *text = &row->prediction.label;
     if (text->size > 0 && text->size <= RESULT_LABEL_SIZE_MAX)
@@ -146,18 +145,31 @@ static void add_failure(struct group *group, struct work_result *result)
 static void add_request(struct group *group, struct work_request *request)
 {
     bool of_job = !id_is_zero(request->job_id);
-    bool first = true;
     if (is_cancelled(request)) {
         fail_request(request, RC_CANCELLED, rc_text(RC_CANCELLED));
         return;
     }
     for (uint32_t i = 0; i < request->image_count; i++) {
         struct work_result *result = &request->results[i];
-        if (result->task.rc == RC_OK) {
-            add_prediction(group, result, of_job ? request->first_index + i == 0 : first);
-            first = false;
-        } else if (of_job && !work_is_transient(result->task.rc))
+        if (result->task.rc == RC_OK)
+            add_prediction(group, result);
+        else if (of_job && !work_is_transient(result->task.rc))
             add_failure(group, result);
+    }
+}
+
+/* A request counts with the first picture that is kept of it, a job with its item 0. */
+static void count_requests(struct group *group)
+{
+    const struct work_request *counted = NULL;
+    for (uint32_t i = 0; i < group->put_count; i++) {
+        const struct work_request *request = group->members[i]->request;
+        struct result_commit *row = group->puts[i];
+        if (!id_is_zero(request->job_id))
+            row->requests = row->kind == RESULT_STORED && row->prediction.index == 0;
+        else if (request != counted)
+            row->requests = !request->claim.begun;
+        counted = request;
     }
 }
 
@@ -247,6 +259,7 @@ static void commit_group(struct committer *committer, struct work_request *reque
     for (struct work_request *request = requests; request != NULL; request = request->next)
         add_request(group, request);
     put_pictures(committer, group);
+    count_requests(group);
     complete_keys(group);
     put_rows(committer, group);
 }

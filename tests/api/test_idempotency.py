@@ -6,11 +6,12 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 from accounts import Accounts
-from imago_server import Server, eventually
+from imago_server import Server, eventually, sha256
 from pictures import slow
 from test_history import NOBODY, billed, pages, stores
 from test_predict import base64_of, check_problem
@@ -242,6 +243,26 @@ def test_a_failure_of_the_server_is_not_kept(keep, key, small_photos):
     first = send(server, key, slow())
     check_replay(first, send(server, key, slow()))
     assert images(server) == 1
+
+
+def test_what_failed_of_a_request_is_done_again(keep, key, small_photos):
+    """It is one request, in however many pieces it came to be committed."""
+    server = keep()
+    first, second = next((a, b) for a in small_photos for b in small_photos if sha256(a)[:2] != sha256(b)[:2])
+    body, content_type = form([first, second])
+    folder = Path(server.settings["images"].removeprefix("file:")) / "default"
+    folder.mkdir(parents=True, exist_ok=True)
+    wall = folder / sha256(first)[:2]
+    wall.touch()
+    failed, kept = send(server, key, body, content_type=content_type).json()["results"]
+    assert failed["status"] == 503 and billed(server) == {"requests": 1, "images": 1}
+    wall.unlink()
+    answer = send(server, key, body, content_type=content_type)
+    again, same = answer.json()["results"]
+    assert same == kept and "predictions" in again and REPLAYED not in answer.headers
+    assert billed(server) == {"requests": 1, "images": 2}
+    check_replay(answer, send(server, key, body, content_type=content_type))
+    assert billed(server) == {"requests": 1, "images": 2}
 
 
 def test_a_request_without_any_prediction_is_not_kept(server, key):
