@@ -65,7 +65,8 @@ enum rc blob_open(const struct blob_config *config, struct blob **ret_blob, stru
         if (strncmp(config->url, drivers[i]->scheme, size) == 0)
             return drivers[i]->open(config->url + size, ret_blob, err);
     }
-    return error_set(err, RC_INVALID, "no store of pictures has the URL '%s'; file:/folder has one",
+    return error_set(err, RC_INVALID,
+                     "no store of pictures has the URL '%s'; file:/folder and s3://bucket have one",
                      config->url);
 }
 
@@ -140,6 +141,26 @@ enum rc blob_tenant_next(struct blob *blob, const char *after, char into[BLOB_TE
 {
     assert(blob != NULL && after != NULL && into != NULL);
     return blob->ops->tenant_next(blob, after, into, err);
+}
+
+enum rc blob_restore(struct blob *blob, const char *tenant, const uint8_t sha256[BLOB_SHA256_SIZE],
+                     const struct blob_restore *restore, enum blob_presence *ret_presence,
+                     struct error *err)
+{
+    assert(blob != NULL && sha256 != NULL && restore != NULL && ret_presence != NULL);
+    struct blob_info info;
+    enum rc rc = check_tenant(tenant, err);
+    if (rc == RC_OK && (restore->days == 0 || restore->days > BLOB_RESTORE_DAYS_MAX))
+        rc = error_set(err, RC_INVALID, "a picture is restored for 1 to %u days",
+                       BLOB_RESTORE_DAYS_MAX);
+    if (rc != RC_OK)
+        return rc;
+    if (blob->ops->restore != NULL)
+        return blob->ops->restore(blob, tenant, sha256, restore, ret_presence, err);
+    rc = blob->ops->stat(blob, tenant, sha256, &info, err);
+    if (rc == RC_OK)
+        *ret_presence = BLOB_AT_HAND;
+    return rc;
 }
 
 enum rc blob_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms, struct error *err)

@@ -12,7 +12,8 @@
  * shared between tenants, and another tenant's picture is as absent as one that does not exist.
  * Errors: UNAVAILABLE (full, read-only, failing or missing disk, too many open files: the text says
  * what, where and what to do; the same call may be repeated), INVALID (tenant, media type, empty
- * content), TOO_LARGE, NOT_FOUND, NO_MEMORY, INTERNAL (a damaged picture). Texts may hold paths:
+ * content), TOO_LARGE, NOT_FOUND, ARCHIVED (it must be restored before it can be read),
+ * NO_MEMORY, INTERNAL (a damaged picture). Texts may hold paths:
  * they are for the log, not for clients. Clock: `now_ms` is the caller's, milliseconds since 1970.
  * Processes that share a store should agree to within minutes. Threads: every function from any
  * thread, and any number of processes on one store. Ownership: everything passed in is borrowed for
@@ -32,8 +33,8 @@
 struct blob; /* blob_open() .. blob_free() */
 
 struct blob_config {
-    const char
-        *url; /* file:/folder[?sync=auto|all|each]; "fault:" before another, in test builds */
+    const char *url; /* file:/folder[?sync=auto|all|each], s3://bucket/prefix[?...] (blob/s3_url.c);
+                        "fault:" before another, in test builds */
 };
 
 /* The folder is made if only its last part is missing. */
@@ -100,6 +101,25 @@ NODISCARD enum rc blob_list(struct blob *blob, const char *tenant, const uint8_t
  * there is none left. */
 NODISCARD enum rc blob_tenant_next(struct blob *blob, const char *after,
                                    char into[BLOB_TENANT_SIZE_MAX + 1], struct error *err);
+
+/* A store may have moved pictures into an archive, from where reading them takes hours. */
+enum blob_tier { BLOB_TIER_STANDARD, BLOB_TIER_BULK, BLOB_TIER_EXPEDITED }; /* S3's names */
+#define BLOB_RESTORE_DAYS_MAX 365u
+struct blob_restore {
+    enum blob_tier tier;
+    uint32_t days; /* how long it is to stay at hand; 1 to BLOB_RESTORE_DAYS_MAX */
+};
+enum blob_presence {
+    BLOB_AT_HAND,           /* it is in no archive */
+    BLOB_RESTORED,          /* it is, and was restored before */
+    BLOB_RESTORE_ASKED,     /* now */
+    BLOB_RESTORE_UNDER_WAY, /* before; not there yet */
+};
+/* Has a picture restored, if that is needed. */
+NODISCARD enum rc blob_restore(struct blob *blob, const char *tenant,
+                               const uint8_t sha256[BLOB_SHA256_SIZE],
+                               const struct blob_restore *restore, enum blob_presence *ret_presence,
+                               struct error *err);
 
 /* One pass over a tenant or all of them, in calls of bounded work: zero it, fill in the first part
  * and call blob_sweep() until `done`. */

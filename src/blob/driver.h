@@ -25,6 +25,10 @@ struct blob_ops {
                     struct blob_entry entries[], uint32_t count_max, uint32_t *ret_count,
                     struct error *err);
     enum rc (*tenant_next)(struct blob *blob, const char *after, char *into, struct error *err);
+    /* NULL: nothing is ever in an archive. */
+    enum rc (*restore)(struct blob *blob, const char *tenant, const uint8_t *sha256,
+                       const struct blob_restore *restore, enum blob_presence *ret_presence,
+                       struct error *err);
     enum rc (*sweep)(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms,
                      struct error *err);
 };

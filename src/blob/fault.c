@@ -178,6 +178,13 @@ static enum rc fault_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t
     return CALL(blob, BLOB_SWEEP, err, blob_sweep(fault_of(blob)->inner, sweep, now_ms, err));
 }
 
+static enum rc fault_restore(struct blob *blob, const char *tenant, const uint8_t *sha256,
+                             const struct blob_restore *restore, enum blob_presence *ret_presence,
+                             struct error *err)
+{
+    return blob_restore(fault_of(blob)->inner, tenant, sha256, restore, ret_presence, err);
+}
+
 const struct blob_ops blob_fault = {
     .scheme = "fault:",
     .open = fault_open,
@@ -189,4 +196,5 @@ const struct blob_ops blob_fault = {
     .list = fault_list,
     .tenant_next = fault_tenant_next,
     .sweep = fault_sweep,
+    .restore = fault_restore,
 };

@@ -15,12 +15,13 @@
 #define BLOB_FILESYSTEM_H
 #include "blob/disk.h"
 #include "blob/driver.h"
+#include "blob/hex.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-#define PICTURE_NAME_SIZE (2 * BLOB_SHA256_SIZE + 1)
+#define PICTURE_NAME_SIZE HEX_NAME_SIZE
 #define TEMPORARY_PREFIX  ".put-"
 #define SETTLED_COUNT     256u
 
@@ -59,8 +60,6 @@ int folder_open(struct filesystem *fs, const char *tenant, const uint8_t *sha256
 int folder_step(struct filesystem *fs, int at, const char *name, bool make);
 NODISCARD bool folder_lock(int folder, bool alone); /* errno when false */
 void folder_unlock(int folder);
-void hex_text(const uint8_t *octets, size_t size, char *into); /* 2 * size + 1 characters */
-bool hex_parse(const char *text, uint8_t *into, size_t size);
 struct blob_info info_of(const struct stat *status);
 /* Turns an errno into what a platform engineer needs to know. `doing` is "storing", "reading" ...
  */

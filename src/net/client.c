@@ -9,11 +9,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #define CONNECT_TIMEOUT_MS 10000L
 #define DISCARD_MAX        (64u << 10) /* of an answer that is of no interest, to keep the connection */
-#define IDLE_MAX           16L         /* connections that are kept */
+#define IDLE_MAX           32L         /* connections that are kept */
 #define HEADER_SIZE_MAX    (32u << 10)
 
 struct transfer {
@@ -94,6 +95,12 @@ static size_t on_header(char *data, size_t one, size_t size, void *ctx)
         transfer->too_large = true;
         return 0;
     }
+    struct buf *head = transfer->call->head;
+    if (head != NULL && status >= 200 &&
+        buf_append(head, (struct bytes){(const uint8_t *)data, size}) != RC_OK) {
+        transfer->too_large = true;
+        return 0;
+    }
     if (status >= 200 && size > 0 && (data[0] == '\r' || data[0] == '\n')) {
         transfer->headers_done = true;
         transfer->call->status = (int)status;
@@ -111,6 +118,12 @@ static size_t on_body(char *data, size_t one, size_t size, void *ctx)
             return size;
         transfer->too_large = true;
         return 0;
+    }
+    struct buf *problem = call->problem;
+    if (problem != NULL && call->status / 100 != 2) {
+        size_t room = problem->size_max - problem->size;
+        (void)!buf_append(problem,
+                          (struct bytes){(const uint8_t *)data, size < room ? size : room});
     }
     transfer->discarded += size;
     return transfer->discarded <= DISCARD_MAX ? size : 0;
@@ -137,11 +150,16 @@ static bool add_headers(struct transfer *transfer)
 {
     const struct client_call *call = transfer->call;
     /* No "100 Continue" dance: it costs a round trip and, with some receivers, a second. */
-    const char *own[] = {"Expect:", call->post ? "Content-Type: application/json" : NULL};
-    for (size_t i = 0; i < CLIENT_HEADER_MAX + sizeof(own) / sizeof(own[0]); i++) {
-        const char *text = i < CLIENT_HEADER_MAX ? call->headers[i] : own[i - CLIENT_HEADER_MAX];
+    bool typed = false;
+    for (size_t i = 0; i < CLIENT_HEADER_MAX + 2; i++) {
+        const char *text = i < CLIENT_HEADER_MAX ? call->headers[i] : NULL;
+        if (i == CLIENT_HEADER_MAX)
+            text = "Expect:";
+        else if (i > CLIENT_HEADER_MAX && !typed)
+            text = "Content-Type:"; /* else libcurl makes one up */
         if (text == NULL)
             continue;
+        typed = typed || strncasecmp(text, "Content-Type:", 13) == 0;
         struct curl_slist *longer = curl_slist_append(transfer->headers, text);
         if (longer == NULL)
             return false;
@@ -165,6 +183,8 @@ static bool set_options(struct transfer *transfer, const char *url)
     SET(NOSIGNAL, 1L);
     SET(TIMEOUT_MS, (long)call->timeout_ms);
     SET(CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+    SET(LOW_SPEED_LIMIT, call->stall_s > 0 ? 1L : 0L);
+    SET(LOW_SPEED_TIME, (long)call->stall_s);
     SET(QUICK_EXIT, 1L); /* a name server that does not answer holds nobody else */
     SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(USERAGENT, "imago");
@@ -176,8 +196,14 @@ static bool set_options(struct transfer *transfer, const char *url)
     SET(WRITEFUNCTION, on_body);
     SET(WRITEDATA, transfer);
     SET(PRIVATE, transfer);
-    if (call->post) {
+    if (call->method == CLIENT_HEAD)
+        SET(NOBODY, 1L);
+    if (call->method == CLIENT_DELETE)
+        SET(CUSTOMREQUEST, "DELETE");
+    if (call->method == CLIENT_POST || call->method == CLIENT_PUT) {
         SET(POST, 1L);
+        if (call->method == CLIENT_PUT)
+            SET(CUSTOMREQUEST, "PUT");
         SET(POSTFIELDS, call->body.size > 0 ? (const char *)call->body.data : "");
         SET(POSTFIELDSIZE_LARGE, (curl_off_t)call->body.size);
     }
@@ -265,6 +291,29 @@ struct client_call *client_run(struct client *client, uint32_t timeout_ms)
     (void)curl_multi_poll(client->multi, NULL, 0, (int)timeout_ms, NULL);
     (void)curl_multi_perform(client->multi, &running);
     return take_done(client);
+}
+
+struct bytes client_header(const struct buf *head, const char *name)
+{
+    const uint8_t *at = head->data;
+    const uint8_t *end = at != NULL ? at + head->size : NULL;
+    size_t size = strlen(name);
+    while (at < end) {
+        const uint8_t *line_end = memchr(at, '\n', (size_t)(end - at));
+        line_end = line_end != NULL ? line_end : end;
+        if ((size_t)(line_end - at) > size && at[size] == ':' &&
+            strncasecmp((const char *)at, name, size) == 0) {
+            const uint8_t *value = at + size + 1;
+            const uint8_t *last = line_end;
+            while (value < last && (*value == ' ' || *value == '\t'))
+                value++;
+            while (last > value && last[-1] <= ' ')
+                last--;
+            return (struct bytes){value, (size_t)(last - value)};
+        }
+        at = line_end + 1;
+    }
+    return (struct bytes){0};
 }
 
 void client_wake(struct client *client) { (void)curl_multi_wakeup(client->multi); }

@@ -15,7 +15,7 @@
 #include "base/bytes.h"
 
 #define CLIENT_URL_SIZE_MAX 2048u
-#define CLIENT_HEADER_MAX   8u
+#define CLIENT_HEADER_MAX   20u
 
 enum client_reach {
     CLIENT_PUBLIC,  /* https:// to public addresses (net/address.h) */
@@ -33,15 +33,21 @@ void client_origin(struct bytes url, char into[CLIENT_ORIGIN_SIZE]);
 
 struct client;
 
+enum client_method { CLIENT_GET, CLIENT_HEAD, CLIENT_POST, CLIENT_PUT, CLIENT_DELETE };
+
 struct client_call {
     /* The caller fills these. */
     struct bytes url;
-    bool post;                              /* GET otherwise */
-    struct bytes body;                      /* of a POST */
+    enum client_method method;
+    struct bytes body;                      /* of a POST or PUT */
     const char *headers[CLIENT_HEADER_MAX]; /* "Name: value"; NULL ends them */
     uint32_t timeout_ms;                    /* of everything: names, connection, answer */
+    uint32_t stall_s;                       /* given up when nothing moves for so long; 0: never */
     struct buf *answer; /* gets a 2xx answer's body, capped; NULL: it is of no interest, and the
                            status counts as soon as the headers are there */
+    struct buf
+        *problem;     /* gets the start of another answer's body, as far as its cap goes; or NULL */
+    struct buf *head; /* gets the final answer's headers as they came; or NULL */
     void *ctx;
 
     /* Filled when it is done. RC_OK: the server answered, with whatever `status`. INVALID: the URL.
@@ -59,6 +65,8 @@ NODISCARD enum rc client_start(struct client *client, struct client_call *call, 
 /* Moves all calls on, waits up to `timeout_ms` for something to happen, and returns one call that
  * is done; NULL when there is none. */
 struct client_call *client_run(struct client *client, uint32_t timeout_ms);
+/* The value of a header in a call's `head`; empty when it has none such. */
+struct bytes client_header(const struct buf *head, const char *name);
 /* Ends the wait in client_run() soon; any thread. */
 void client_wake(struct client *client);
 /* Calls under way are given up without a word. NULL is fine. */

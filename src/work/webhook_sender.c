@@ -227,11 +227,12 @@ static void start(struct webhook_sender *sender, struct results_message *message
     struct error err = {0};
     enum rc rc = sign(sender, slot, body, &err);
     slot->call.url = url;
-    slot->call.post = true;
+    slot->call.method = CLIENT_POST;
     slot->call.timeout_ms = sender->config.timeout_ms;
     slot->call.ctx = slot;
     for (size_t i = 0; i < 3; i++)
         slot->call.headers[i] = slot->headers[i];
+    slot->call.headers[3] = "Content-Type: application/json";
     if (rc == RC_OK)
         rc = client_start(sender->client, &slot->call, &err);
     if (rc == RC_OK)
