@@ -11,7 +11,7 @@
  * what is old; whoever puts reads that object after he has written. Since S3 shows every write at
  * once, either the put sees the removal, waits for it and looks again, or the removal sees the new
  * age. One removes at a time; his erasing requests are dated so that S3 itself refuses them after a
- * minute, and after three anybody may take his place. See docs/decisions/0006-s3-removals.md.
+ * minute, and after three anybody may take his place. See docs/decisions/0008-s3-removals.md.
  *
  * Two processes that renew one picture's age at the same moment may leave the older of both times,
  * which differ by as much as the two puts took. Within a process they take turns.

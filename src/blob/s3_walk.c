@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * s3_walk.c - going through pictures in order: listing and sweeping. S3 lists names, sizes and its
- * own times; the age that counts is in each object's metadata, so every one is looked at. */
+ * s3_walk.c - going through pictures in order: listing and sweeping.
+ *
+ * S3 lists names, sizes and its own times; the age that counts is in each object's metadata, and to
+ * read that costs a request each. A listing pays it. A sweep, which is made again and again over
+ * all pictures, does not: a put writes the object anew, so that S3's time is the put's by S3's
+ * clock; where that clock and the caller's agree it says who may be old enough, and the removal
+ * itself reads the true age. */
 #include "blob/s3.h"
 
 #include "net/aws_xml.h"
@@ -9,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_MAX     250u
-#define KEY_SIZE_MAX 1025u /* S3's, of objects that are not ours too */
+#define PAGE_MAX        250u
+#define CLOCKS_AGREE_MS 300000u
+#define KEY_SIZE_MAX    1025u /* S3's, of objects that are not ours too */
 
 struct place {
     char tenant[BLOB_TENANT_SIZE_MAX + 1];
@@ -25,7 +31,7 @@ struct page {
     struct s3 *s3;
     const char *tenant;       /* NULL: all */
     char after[KEY_SIZE_MAX]; /* a whole key, or "" */
-    uint32_t count_max;
+    uint64_t now_ms;          /* the caller's clock, if S3's times will do where it agrees; or 0 */
     bool is_last;
     struct place *places; /* PAGE_MAX */
     struct s3_op **ops;
@@ -78,7 +84,7 @@ static bool read_key(const struct page *page, const char *key, struct place *ret
 
 static enum rc read_listing(struct page *page, struct bytes text, struct error *err)
 {
-    char key[KEY_SIZE_MAX], size[24], truncated[8];
+    char key[KEY_SIZE_MAX], size[24], changed[32], truncated[8];
     struct bytes rest = text, one;
     bool moved = false;
     while (page->count < PAGE_MAX && aws_xml_next(&rest, "Contents", &one)) {
@@ -90,7 +96,9 @@ static enum rc read_listing(struct page *page, struct bytes text, struct error *
         if (!read_key(page, key, place))
             continue;
         (void)aws_xml_text(one, "Size", size, sizeof(size));
+        (void)aws_xml_text(one, "LastModified", changed, sizeof(changed));
         place->entry.info.size = strtoull(size, NULL, 10);
+        place->entry.info.renewed_ms = aws_time_read(changed);
         page->count++;
     }
     page->is_last = !aws_xml_text(text, "IsTruncated", truncated, sizeof(truncated)) ||
@@ -155,7 +163,9 @@ static enum rc page_read(struct page *page, uint32_t count_max, struct error *er
         rc = error_set(err, RC_UNAVAILABLE, "a name of an object in s3://%s is too long",
                        page->s3->place.bucket);
     }
-    if (rc == RC_OK)
+    uint64_t date_ms = aws_call_date_ms(&op.call);
+    uint64_t apart_ms = date_ms > page->now_ms ? date_ms - page->now_ms : page->now_ms - date_ms;
+    if (rc == RC_OK && (page->now_ms == 0 || apart_ms > CLOCKS_AGREE_MS))
         look_at_all(page);
     s3_op_done(&op);
     buf_done(&query);
@@ -406,6 +416,7 @@ enum rc s3_sweep(struct blob *blob, struct blob_sweep *sweep, uint64_t now_ms, s
     sweeping.doomed = calloc(S3_DOOMED_MAX, sizeof(*sweeping.doomed));
     if (sweeping.doomed == NULL)
         sweeping.rc = error_set(err, RC_NO_MEMORY, "no memory to sweep");
+    page.now_ms = now_ms;
     if (sweep->at_picture)
         page_after(&page, sweep->at_tenant, sweep->at_sha256);
     if (sweeping.rc == RC_OK)

@@ -135,6 +135,10 @@ void doctor_pictures(struct doctor *doctor)
     struct error err = {0};
     char path[PATH_MAX];
     stores_path(stores->images_url, path);
+    bool is_folder = path[0] != '\0';
+    if (!is_folder) /* without its parameters, as a path is */
+        (void)snprintf(path, sizeof(path), "%.*s", (int)strcspn(stores->images_url, "?"),
+                       stores->images_url);
     if (stores->images_url[0] == '\0') {
         doctor_say(doctor, FINDING_OK, "pictures", "", "switched off");
         return;
@@ -145,7 +149,7 @@ void doctor_pictures(struct doctor *doctor)
                    "'%s' is not there", path);
         return;
     }
-    if (rc == RC_OK && access(path, R_OK | W_OK | X_OK) != 0 && errno != EROFS)
+    if (rc == RC_OK && is_folder && access(path, R_OK | W_OK | X_OK) != 0 && errno != EROFS)
         rc = error_set(&err, RC_UNAVAILABLE, "'%s': %s", path, strerror(errno));
     struct survey survey = {.results = stores->results,
                             .blob = stores->blob,
@@ -156,7 +160,9 @@ void doctor_pictures(struct doctor *doctor)
     if (rc == RC_OK)
         rc = survey_pictures(&survey, &err);
     if (rc != RC_OK)
-        doctor_say(doctor, FINDING_FAIL, "pictures", "Give the folder to the user of the server",
+        doctor_say(doctor, FINDING_FAIL, "pictures",
+                   is_folder ? "Give the folder to the user of the server"
+                             : "Compare bucket, region, credentials and policy with docs/s3.md",
                    "%s", err.text);
     else if (survey.damaged_count > 0)
         doctor_say(doctor, FINDING_FAIL, "pictures",

@@ -38,6 +38,15 @@ uint64_t aws_http_date_read(struct bytes text)
     return seconds > 0 ? (uint64_t)seconds * 1000 : 0;
 }
 
+uint64_t aws_time_read(const char *text)
+{
+    struct tm parts = {0};
+    if (strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) == NULL)
+        return 0;
+    time_t seconds = timegm(&parts);
+    return seconds > 0 ? (uint64_t)seconds * 1000 : 0;
+}
+
 void aws_hash_text(const uint8_t hash[32], char into[AWS_HASH_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";

@@ -42,6 +42,8 @@ NODISCARD enum rc aws_sign(const struct aws_signing *signing, char into[AWS_AUTH
 void aws_date_text(uint64_t now_ms, char into[AWS_DATE_SIZE]);
 /* "Sun, 30 Aug 2015 12:36:00 GMT"; 0 if it is none. */
 uint64_t aws_http_date_read(struct bytes text);
+/* "2026-11-24T03:30:00.000Z", to the second; 0 if it is none. */
+uint64_t aws_time_read(const char *text);
 void aws_hash_text(const uint8_t hash[32], char into[AWS_HASH_TEXT_SIZE]);
 /* As AWS wants it in paths and queries: all but letters, digits and "-._~" as %XX. */
 NODISCARD enum rc aws_encode(struct bytes text, struct buf *into);

@@ -47,15 +47,6 @@ enum rc aws_file_read(const char *path, struct buf *into, struct error *err)
     return rc == RC_OK ? rc : error_set(err, rc, "'%.150s' holds no token", path);
 }
 
-uint64_t aws_time_read(const char *text)
-{
-    struct tm parts = {0};
-    if (strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) == NULL)
-        return 0;
-    time_t seconds = timegm(&parts);
-    return seconds > 0 ? (uint64_t)seconds * 1000 : 0;
-}
-
 enum rc aws_keys_set(struct aws_keys *keys, const char *access_key, const char *secret_key,
                      const char *session_token, const char *where, struct error *err)
 {

@@ -3,14 +3,13 @@
 #ifndef NET_AWS_SOURCE_H
 #define NET_AWS_SOURCE_H
 #include "net/aws_credentials.h"
+#include "net/aws_sign.h"
 #include "net/client.h"
 
 /* A variable's value, NULL when it is unset or empty. */
 const char *aws_variable(const char *name);
 /* A file that holds a secret, without the white space at its end. */
 NODISCARD enum rc aws_file_read(const char *path, struct buf *into, struct error *err);
-/* "2026-11-24T03:30:00Z"; 0 if it is none. */
-uint64_t aws_time_read(const char *text);
 NODISCARD enum rc aws_keys_set(struct aws_keys *keys, const char *access_key,
                                const char *secret_key, const char *session_token, const char *where,
                                struct error *err);

@@ -177,6 +177,8 @@ static bool read_picture(struct job_runner *runner, struct active *active, struc
     buf_done(&flight->picture);
     if (rc == RC_NOT_FOUND)
         fail_item(runner, active, flight->index, rc, "the picture is no longer stored");
+    else if (rc == RC_ARCHIVED)
+        fail_item(runner, active, flight->index, rc, rc_text(rc));
     else if (rc == RC_TOO_LARGE)
         fail_item(runner, active, flight->index, rc,
                   "the picture is larger than this server takes them");

@@ -143,6 +143,44 @@ TEST(tenants_come_in_the_order_of_their_names)
     blob_free(blob);
 }
 
+static uint32_t asked_count;
+
+static enum rc nothing_refers(void *ctx, const char *tenant, const uint8_t *sha256,
+                              const struct blob_info *info, bool *ret_referenced, struct error *err)
+{
+    (void)ctx, (void)tenant, (void)sha256, (void)info, (void)err;
+    asked_count++;
+    *ret_referenced = false;
+    return RC_OK;
+}
+
+/* The caller's clock is S3's: ages are S3's own times, until the moment of removal. */
+TEST(a_sweep_by_the_clock_of_s3)
+{
+    struct blob *blob = open_at("pictures/clock");
+    uint64_t now_ms = clock_wall_ms();
+    struct picture old, young;
+    picture_draw(1, &old);
+    picture_draw(2, &young);
+    struct blob_item items[2] = {picture_item("default", &old), picture_item("default", &young)};
+    assert_int_equal(blob_put(blob, &items[0], 1, now_ms, NULL), RC_OK);
+    assert_int_equal(blob_put(blob, &items[1], 1, now_ms + HOUR_MS, NULL), RC_OK);
+    asked_count = 0;
+    struct blob_sweep sweep = {.older_than_ms = HOUR_MS, .is_referenced = nothing_refers};
+    assert_int_equal(blob_sweep(blob, &sweep, now_ms, NULL), RC_OK);
+    assert_int_equal(sweep.visited_count, 2);
+    assert_int_equal(asked_count, 0);
+    sweep = (struct blob_sweep){.older_than_ms = 0, .is_referenced = nothing_refers};
+    assert_int_equal(blob_sweep(blob, &sweep, now_ms + 60000, NULL), RC_OK);
+    assert_true(sweep.done);
+    assert_int_equal(asked_count, 2);
+    assert_int_equal(sweep.removed_count, 1); /* the other one's age is not what S3 thinks */
+    struct blob_info info;
+    assert_int_equal(blob_stat(blob, "default", young.sha256, &info, NULL), RC_OK);
+    assert_int_equal(blob_stat(blob, "default", old.sha256, &info, NULL), RC_NOT_FOUND);
+    blob_free(blob);
+}
+
 TEST(nothing_is_in_an_archive_here)
 {
     struct blob *blob = open_at("pictures/archive");
