@@ -335,18 +335,21 @@ static void look_through_open(struct job_runner *runner)
     enum rc rc = results_job_open_list(stores->results,
                                        runner->seen.tenant[0] != '\0' ? &runner->seen : NULL,
                                        RESULTS_JOB_PAGE_MAX, page, &count, &err);
-    for (uint32_t i = 0; i < count && rc == RC_OK; i++) {
+    uint32_t looked = 0;
+    while (looked < count && rc == RC_OK) {
+        const struct results_job_open *job = &page[looked++];
         bool ended = false;
-        if (holds(runner, &page[i]) || page[i].created_ms + CARETAKER_AGE_MS > now_ms)
+        if (holds(runner, job) || job->created_ms + CARETAKER_AGE_MS > now_ms)
             continue;
-        rc = job_reconcile(stores, page[i].tenant, page[i].id, now_ms, &ended, &err);
+        rc = job_reconcile(stores, job->tenant, job->id, now_ms, &ended, &err);
         if (ended)
-            tell_ended(runner, page[i].id);
+            tell_ended(runner, job->id);
     }
     if (rc != RC_OK)
         note_trouble(runner, &err);
-    if (rc == RC_OK && count == RESULTS_JOB_PAGE_MAX)
-        runner->seen = page[count - 1];
+    /* Behind one that failed it goes on the next time: the others must not wait for it. */
+    if (looked < count || count == RESULTS_JOB_PAGE_MAX)
+        runner->seen = page[looked - 1];
     else
         runner->seen = (struct results_job_open){0};
 }

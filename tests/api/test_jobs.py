@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -446,6 +447,28 @@ def test_a_server_that_always_dies_makes_the_job_dead(keep, cat):
     assert billed(server)["images"] == job["counts"]["done"] < MANY
     assert queue(server, "retry", "default", id)[0] == 0
     check_whole(server, id, MANY)
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_from_its_end(keep, cat):
+    server = keep()
+    images = [put(server, cat)]
+    ids = [start_job(server, images) for _ in range(2)]
+    for id in ids:
+        ended(server, id)
+    server.stop()
+    # As if a crash had come before their ends, one record were damaged, and the queue did not know the other.
+    first, second = sorted(uuid.UUID(id).bytes for id in ids)
+    with sqlite3.connect(server.settings["results"].removeprefix("sqlite:")) as database:
+        database.execute("UPDATE results_job SET ended = 0, ended_ms = 0, created_ms = created_ms - 10000")
+        database.execute("UPDATE results_job SET body = x'ff' WHERE id = ?", [first])
+    database.close()
+    with sqlite3.connect(Path(server.settings["data"]) / "imago.db") as database:
+        database.execute("UPDATE queue_message SET state = 5 WHERE id = ?", [first])
+        database.execute("DELETE FROM queue_message WHERE id = ?", [second])
+    database.close()
+    server = keep()
+    assert ended(server, str(uuid.UUID(bytes=second)))["state"] == "done"
+    assert billed(server)["images"] == 2
 
 
 def test_a_job_whose_message_was_lost_is_found(keep, cat, tmp_path):
