@@ -95,7 +95,7 @@ static enum rc read_webhook(const struct billing_options *options, char into[ACC
     struct error why = {0};
     if (webhook_url_check(bytes_of(url), options->webhook_internal, &why) != RC_OK)
         return error_set(err, RC_INVALID, "--alert-webhook: %.200s", why.text);
-    memcpy(into, url, strlen(url));
+    (void)snprintf(into, ACCOUNT_URL_SIZE, "%s", url);
     return RC_OK;
 }
 

@@ -109,6 +109,7 @@ static enum rc run(const struct cli_command *command, struct cli_call *call, str
     call->stores = &stores;
     if (rc == RC_OK)
         rc = verb->run(call, err);
+    call->stores = NULL;
     stores_close(&stores);
     return rc;
 }
