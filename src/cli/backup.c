@@ -145,9 +145,11 @@ static enum rc copy_databases(struct backup *backup, struct snapshot *snapshot, 
         uint32_t holds;
         const char *url;
         bool is_open;
-    } all[] = {{STORE_RESULTS, from->results_url, from->results != NULL},
-               {STORE_ACCOUNTS, from->accounts_url, from->account != NULL},
-               {STORE_QUEUE, from->queue_url, from->queue != NULL}};
+    } all[] = {/* Before the results: a job that they know and the queue does not is queued again,
+                * but one that only the queue knows to be done would stay open. */
+               {STORE_QUEUE, from->queue_url, from->queue != NULL},
+               {STORE_RESULTS, from->results_url, from->results != NULL},
+               {STORE_ACCOUNTS, from->accounts_url, from->account != NULL}};
     const char *urls[3] = {0};
     enum rc rc = RC_OK;
     for (size_t i = 0; i < 3 && rc == RC_OK; i++) {

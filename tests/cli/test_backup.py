@@ -281,6 +281,9 @@ def test_stores_in_places_of_their_own(start, tmp_path, cat):
     flags = [f"--{name}={url}" for name, url in settings.items()]
     said = json.loads(imago("backup", tmp_path / "copy", *flags).stdout)
     assert said["databases"] == 3 and said["images"] == 1
+    # A job that ends meanwhile may be done in the results and open in the queue, but not the other way round.
+    holds = [database["holds"] for database in json.loads((tmp_path / "copy/manifest.json").read_text())["databases"]]
+    assert holds.index(["queue"]) < holds.index(["results"])
     refuse(2, ["--"], "restore", tmp_path / "copy", "--data", tmp_path / "new", "--accounts=none")
     shutil.move(places, tmp_path / "gone")
     places.mkdir()
