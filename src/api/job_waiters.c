@@ -13,12 +13,19 @@
 /* Between a request's look at the record and its coming here the job may end: these are remembered.
  */
 #define RECENT_COUNT 256u
+/* Not for longer: it may have been revived. */
+#define RECENT_MS (2 * LOOK_MS)
 
 struct waiter {
     struct exchange *exchange;
     struct id id;
     uint64_t until_ns;
     bool over;
+};
+
+struct recent {
+    struct id id;
+    uint64_t until_ns;
 };
 
 struct job_waiters {
@@ -29,7 +36,7 @@ struct job_waiters {
     bool looking;
     bool draining;
     bool ending;
-    struct id recent[RECENT_COUNT];
+    struct recent recent[RECENT_COUNT];
     uint32_t recent_next;
     uint32_t look_next; /* whose record is looked at next */
     uint32_t count;
@@ -164,8 +171,10 @@ enum rc job_waiters_add(struct job_waiters *waiters, struct exchange *exchange, 
     else {
         struct waiter *waiter = &waiters->waiting[waiters->count++];
         *waiter = (struct waiter){.exchange = exchange, .id = id, .until_ns = until_ns};
+        uint64_t now_ns = clock_monotonic_ns();
         for (uint32_t i = 0; i < RECENT_COUNT; i++)
-            waiter->over |= same_id(waiters->recent[i], id);
+            waiter->over |=
+                waiters->recent[i].until_ns > now_ns && same_id(waiters->recent[i].id, id);
         look_now(waiters);
     }
     pthread_mutex_unlock(&waiters->lock);
@@ -176,7 +185,8 @@ void job_waiters_ended(void *argument, struct id id)
 {
     struct job_waiters *waiters = argument;
     pthread_mutex_lock(&waiters->lock);
-    waiters->recent[waiters->recent_next++ % RECENT_COUNT] = id;
+    waiters->recent[waiters->recent_next++ % RECENT_COUNT] =
+        (struct recent){id, clock_monotonic_ns() + RECENT_MS * NS_PER_MS};
     mark_ended(waiters, id);
     look_now(waiters);
     pthread_mutex_unlock(&waiters->lock);

@@ -192,11 +192,13 @@ static void flight_done(struct work_request *request)
 {
     struct flight *flight = request->ctx;
     struct job_runner *runner = flight->runner;
+    struct queue *queue = runner->config.stores.queue;
     pthread_mutex_lock(&runner->lock);
     flight->next = runner->finished;
     runner->finished = flight;
     pthread_mutex_unlock(&runner->lock);
-    queue_wake(runner->config.stores.queue);
+    /* The runner may have landed it by now, ended and gone; the queue outlives all of them. */
+    queue_wake(queue);
 }
 
 static struct work_request *make_request(const struct active *active, struct flight *flight)

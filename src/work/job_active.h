@@ -13,6 +13,7 @@
 
 enum active_state {
     ACTIVE_WORKING,
+    ACTIVE_YIELDING, /* its turn is over: given back when its pictures in work have landed */
     ACTIVE_CANCELLED,
     ACTIVE_LOST /* the lease */
 };
@@ -26,6 +27,7 @@ struct active {
     char key[RESULT_NAME_SIZE_MAX + 1];
     char plan[RESULT_NAME_SIZE_MAX + 1];
     enum active_state state;
+    uint64_t since_ns;                        /* held since */
     bool known[RESULT_JOB_PICTURE_COUNT_MAX]; /* the item has an outcome */
     uint32_t known_count;
     uint32_t next; /* the first picture that was not looked at in this attempt */

@@ -13,6 +13,7 @@
 #define LEASE_SOON_MS    10u
 #define PAUSE_MS         20u   /* the pictures' queue was full */
 #define END_RETRY_MS     1000u /* a store did not take a job's end */
+#define TURN_MS          2000u /* with all places taken: after so long one is given back */
 #define CARETAKER_MS     1000u
 #define CARETAKER_AGE_MS 5000u /* a younger job's message may be on its way */
 #define SAFE_TEXT_SIZE   200
@@ -98,10 +99,30 @@ static void lease(struct job_runner *runner)
             refuse(runner, delivery, rc, &err);
             continue;
         }
+        active->since_ns = clock_monotonic_ns();
         active->following = runner->actives;
         runner->actives = active;
         runner->active_count++;
     }
+}
+
+/* With all places taken, what others wait for is not known, and they must not wait for the whole of
+ * these: the one that was held longest goes back to the queue untried, which knows whose turn it
+ * is. One that has failed goes on, so that its attempt ends. */
+static void yield_if_due(struct job_runner *runner, uint64_t now_ns)
+{
+    struct active *oldest = NULL;
+    if (runner->active_count < ACTIVE_COUNT_MAX)
+        return;
+    for (struct active *active = runner->actives; active != NULL; active = active->following) {
+        if (active->state == ACTIVE_YIELDING)
+            return;
+        if (!active_is_spent(active) && active->failure_count == 0 &&
+            (oldest == NULL || active->since_ns < oldest->since_ns))
+            oldest = active;
+    }
+    if (oldest != NULL && now_ns >= later(oldest->since_ns, TURN_MS))
+        oldest->state = ACTIVE_YIELDING;
 }
 
 /* Pictures that could be begun. */
@@ -131,7 +152,7 @@ static void heartbeat(struct job_runner *runner)
     enum rc rcs[ACTIVE_COUNT_MAX];
     uint32_t count = 0;
     for (struct active *active = runner->actives; active != NULL; active = active->following)
-        if (active->state == ACTIVE_WORKING) {
+        if (active->state == ACTIVE_WORKING || active->state == ACTIVE_YIELDING) {
             held[count] = active;
             receipts[count++] = active->receipt;
         }
@@ -282,7 +303,12 @@ static enum rc end_active(struct job_runner *runner, struct active *active, stru
     }
     if (active->failure_count > 0)
         return end_failed(runner, active, err);
-    return queue_release(queue, &active->receipt, 0, now_ms, NULL, err);
+    enum job_state state = JOB_QUEUED;
+    rc = queue_release(queue, &active->receipt, 0, now_ms, &state, err);
+    /* If this fails, the caretaker makes up for it. */
+    if (rc == RC_OK && state == JOB_CANCELLED)
+        (void)!end_record(runner, active, RESULT_JOB_CANCELLED, "", err);
+    return rc;
 }
 
 /* End what is over. True: one could not be ended, and is tried again. */
@@ -391,6 +417,7 @@ static void *runner_main(void *argument)
         heartbeat_if_due(runner, now_ns);
         if (!draining) {
             lease_if_due(runner, bell, now_ns);
+            yield_if_due(runner, now_ns);
             paused = begin_pictures(runner);
             look_through_open_if_due(runner, now_ns);
         }

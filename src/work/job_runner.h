@@ -13,6 +13,9 @@
  * worker has it the server ends                    what is in work is finished, the rest is given
  * back untried
  *
+ * With all its places taken it gives one back untried every two seconds, so that others have their
+ * turn.
+ *
  * It also looks through the open jobs, a page a second, for those that the queue does not know (a
  * crash came between record and message) or gave up (their workers died).
  *

@@ -621,6 +621,26 @@ def test_jobs_of_tenants_are_apart(guarded, accounts, cat):
     assert as_key(guarded, b, "GET", "/v1/usage").json()["total"]["images"] == 0
 
 
+def test_a_tenant_does_not_wait_behind_anothers_jobs(guarded, accounts, cat):
+    """More large jobs than are worked on at a time; none of them can be done when the small one is."""
+    accounts.tenant("a"), accounts.tenant("b")
+    a, b = accounts.key(tenant="a"), accounts.key(tenant="b")
+    hash = put(guarded, cat, headers=a.headers)
+    large = [accepted(made_by(guarded, a, [hash] * MANY)) for _ in range(10)]
+
+    def states():
+        return [as_key(guarded, a, "GET", f"/v1/jobs/{id}?limit=0").json()["state"] for id in large]
+
+    eventually(lambda: states().count("running") >= 8, "as many are worked on as can be")
+    put(guarded, cat, headers=b.headers)
+    small = accepted(made_by(guarded, b, [hash]))
+    eventually(lambda: as_key(guarded, b, "GET", f"/v1/jobs/{small}?wait=5").json()["state"] == "done", "b's job is done")
+    assert "done" not in states()
+    for id in large:
+        assert as_key(guarded, a, "DELETE", f"/v1/jobs/{id}").status_code in (200, 202)
+    eventually(lambda: set(states()) == {"cancelled"}, "a's jobs are cancelled")
+
+
 def test_jobs_are_listed_newest_first(server, cat):
     hash = put(server, cat)
     ids = [start_job(server, [hash]) for _ in range(5)]
