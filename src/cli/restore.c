@@ -217,10 +217,35 @@ static enum rc check_staged(struct restore *restore, struct error *err)
     return rc;
 }
 
+/* A database and what SQLite keeps beside it get another name, all of them or none. */
+static enum rc rename_database(const char *from, const char *into, bool *ret_was_there,
+                               struct error *err)
+{
+    static const char *const endings[] = {"", "-wal", "-shm"};
+    char old[3][PATH_MAX];
+    char new[3][PATH_MAX];
+    bool moved[3] = {false};
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < 3 && rc == RC_OK; i++) {
+        rc = beside(from, endings[i], old[i], err);
+        if (rc == RC_OK)
+            rc = beside(into, endings[i], new[i], err);
+        if (rc != RC_OK)
+            break;
+        moved[i] = rename(old[i], new[i]) == 0;
+        if (!moved[i] && errno != ENOENT)
+            rc = error_set(err, RC_UNAVAILABLE, "'%.150s': %s", old[i], strerror(errno));
+    }
+    for (size_t i = 0; i < 3 && rc != RC_OK; i++)
+        if (moved[i])
+            (void)rename(new[i], old[i]);
+    *ret_was_there = moved[0];
+    return rc;
+}
+
 /* The old ones get another name first: a new database never lies beside an old one's log. */
 static enum rc put_in_place(struct restore *restore, uint32_t index, struct error *err)
 {
-    static const char *const endings[] = {"", "-wal", "-shm"};
     const char *place = restore->places[index];
     char old[PATH_MAX];
     char staged[PATH_MAX];
@@ -229,22 +254,17 @@ static enum rc put_in_place(struct restore *restore, uint32_t index, struct erro
         rc = beside(place, STAGED, staged, err);
     if (rc != RC_OK)
         return rc;
+    bool was_there = false;
     remove_database(old);
-    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]) && rc == RC_OK; i++) {
-        char from[PATH_MAX];
-        char into[PATH_MAX];
-        if (beside(place, endings[i], from, NULL) != RC_OK ||
-            beside(old, endings[i], into, NULL) != RC_OK)
-            rc = error_set(err, RC_INVALID, "'%.100s...' is too long", place);
-        else if (rename(from, into) == 0)
-            restore->replaced_count += i == 0;
-        else if (errno != ENOENT)
-            rc = error_set(err, RC_UNAVAILABLE, "'%.150s': %s", from, strerror(errno));
-    }
-    if (rc == RC_OK && rename(staged, place) != 0)
-        rc = error_set(err, RC_UNAVAILABLE, "'%.150s': %s", staged, strerror(errno));
+    rc = rename_database(place, old, &was_there, err);
     if (rc != RC_OK)
         return rc;
+    if (rename(staged, place) != 0) {
+        rc = error_set(err, RC_UNAVAILABLE, "'%.150s': %s", staged, strerror(errno));
+        (void)!rename_database(old, place, &was_there, NULL);
+        return rc;
+    }
+    restore->replaced_count += was_there;
     char folder[PATH_MAX];
     (void)snprintf(folder, sizeof(folder), "%s", place);
     char *slash = strrchr(folder, '/');

@@ -246,6 +246,21 @@ def test_restore_replaces_only_when_told(filled, start, tmp_path, small_photos):
     assert set(history(start(data=data, cold=True))) == set(answers)
 
 
+def test_a_replacement_that_fails_leaves_the_old_one(filled, start, tmp_path):
+    """The database has its second name already when its log cannot get one."""
+    data, answers = filled
+    copy = tmp_path / "copy"
+    backup(data, copy)
+    (data / "imago.db-wal").touch()
+    (data / "imago.db.replaced-wal").mkdir()
+    before = tree(data)
+    refuse(11, ["imago.db-wal"], "restore", copy, "--data", data, "--replace")
+    assert tree(data) == before
+    (data / "imago.db.replaced-wal").rmdir()
+    assert restore(copy, data, "--replace")["replaced"] == 1
+    assert set(history(start(data=data, cold=True))) == set(answers)
+
+
 def test_nobody_gets_in_while_it_is_restored(filled, tmp_path):
     data, _ = filled
     folder = os.open(data, os.O_RDONLY)
