@@ -71,7 +71,10 @@ static enum rc open_folder(struct backup *backup, struct error *err)
     if (backup->lock < 0)
         return error_set(err, RC_UNAVAILABLE, "'%.150s': %s", backup->dir, strerror(errno));
     if (flock(backup->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return error_set(err, RC_BUSY, "'%.150s': another backup is writing there", backup->dir);
+        return error_set(err, RC_BUSY,
+                         "'%.150s' is in use: another backup is writing there, or it is the "
+                         "server's own; name a folder of its own",
+                         backup->dir);
     enum rc rc = snapshot_read(backup->dir, &backup->snapshot, err);
     if (rc != RC_NOT_FOUND)
         return rc;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/stores.h"
 
+#include "cli/snapshot.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -105,6 +107,18 @@ static int open_above(const char *path)
     return open(slash != NULL ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* A server would find pictures there that nothing refers to, and sweep them. */
+static enum rc refuse_backup(const char *data, struct error *err)
+{
+    struct snapshot snapshot;
+    if (snapshot_read(data, &snapshot, NULL) != RC_OK)
+        return RC_OK;
+    return error_set(err, RC_INVALID,
+                     "--data: '%.150s' is a backup, which working in it would spoil; 'imago "
+                     "restore' puts it into another folder",
+                     data);
+}
+
 /* Its name is made durable as well: without it, what is kept in it would be gone after a loss of
  * power. If it was there before, who made it may have died too early for that; but then it need not
  * succeed, as the folder above may be closed to us. */
@@ -112,6 +126,8 @@ enum rc stores_make_data(const struct stores_settings *settings, struct error *e
 {
     bool is_new = mkdir(settings->data, 0700) == 0;
     bool made = is_new || errno == EEXIST;
+    if (made && !is_new && refuse_backup(settings->data, err) != RC_OK)
+        return RC_INVALID;
     int above = made ? open_above(settings->data) : -1;
     if (made && (above < 0 || fsync(above) != 0) && is_new)
         made = false;

@@ -63,6 +63,6 @@ NODISCARD enum rc stores_lock(struct stores *stores, struct error *err);
 
 /* The file or folder of a URL, without its parameters; "" if it is not on a local disk. */
 void stores_path(const char *url, char into[PATH_MAX]);
-/* Makes the folder of --data. */
+/* Makes the folder of --data. INVALID: it is a backup. */
 NODISCARD enum rc stores_make_data(const struct stores_settings *settings, struct error *err);
 #endif

@@ -329,6 +329,19 @@ def test_folders_that_are_not_for_it(filled, tmp_path):
     fcntl.flock(folder, fcntl.LOCK_EX)
     refuse(9, ["another backup"], "backup", tmp_path / "copy", "--data", data)
     os.close(folder)
+    refuse(9, ["in use", "folder of its own"], "backup", data, "--data", data)
+
+
+def test_a_backup_is_no_data_folder(filled, tmp_path):
+    """A server would sweep its pictures, to which no prediction of the new database refers."""
+    data, _ = filled
+    backup(data, tmp_path / "copy")
+    before = tree(tmp_path / "copy")
+    words = ["is a backup", "imago restore"]
+    refuse(2, words, "serve", "--listen=127.0.0.1:0", "--data", tmp_path / "copy")
+    refuse(2, words, "key", "create", "--data", tmp_path / "copy")
+    refuse(2, words, "restore", tmp_path / "copy", "--data", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == before
 
 
 def test_the_copy_is_a_database_like_any_other(filled, tmp_path):
