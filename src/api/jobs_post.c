@@ -73,8 +73,10 @@ static enum rc describe(struct exchange *exchange, struct job *job, struct error
         rc = error_set(err, RC_INVALID,
                        "this server has no accounts, so it has no secret to sign webhooks with; "
                        "leave 'webhook' out and ask for the job");
-    if (rc == RC_OK && parameters->webhook.size > 0)
-        rc = webhook_url_check(view(&parameters->webhook), config->webhook_internal, err);
+    struct error why = {0};
+    if (rc == RC_OK && parameters->webhook.size > 0 &&
+        webhook_url_check(view(&parameters->webhook), config->webhook_internal, &why) != RC_OK)
+        rc = error_set(err, RC_INVALID, "webhook: %.200s", why.text);
     if (rc != RC_OK)
         return rc;
     *job = (struct job){.model = bytes_of(model_name(model)),

@@ -65,7 +65,8 @@ enum rc usage_month_read(struct bytes text, char into[MONTH_TEXT_SIZE], uint64_t
         if (month_parse(into, ret_start_ms, ret_end_ms) == RC_OK)
             return RC_OK;
     }
-    return error_set(err, RC_INVALID, "month is a month such as 2026-11");
+    return error_set(err, RC_INVALID, "month is '%.*s'; it must be a month like 2026-11",
+                     (int)(text.size < 40 ? text.size : 40), (const char *)text.data);
 }
 
 /* "cost_micro": 20000, "cost": "0.02" */

@@ -94,7 +94,10 @@ static enum rc read_webhook(const struct billing_options *options, char into[ACC
                          ACCOUNT_URL_SIZE - 1);
     struct error why = {0};
     if (webhook_url_check(bytes_of(url), options->webhook_internal, &why) != RC_OK)
-        return error_set(err, RC_INVALID, "--alert-webhook: %.200s", why.text);
+        return error_set(err, RC_INVALID, "--alert-webhook: %.200s%s", why.text,
+                         options->webhook_internal
+                             ? ""
+                             : "; with --webhook-internal it may be in your own network");
     (void)snprintf(into, ACCOUNT_URL_SIZE, "%s", url);
     return RC_OK;
 }

@@ -92,8 +92,10 @@ static enum rc run(const struct cli_command *command, struct cli_call *call, str
         usage(command, line);
         const char *given = call->argc > 0 ? call->argv[0] : "";
         return error_set(err, RC_INVALID,
-                         "'%s%s%.40s%s' is not enough or too much; write 'imago %s'", command->name,
-                         call->argc > 0 ? " " : "", given, call->argc > 1 ? " ..." : "", line);
+                         "'imago %s%s%.40s%s' does not name what it needs, or names too much; "
+                         "write 'imago %s'",
+                         command->name, call->argc > 0 ? " " : "", given,
+                         call->argc > 1 ? " ..." : "", line);
     }
     if (verb->name[0] != '\0') {
         call->argc--;
