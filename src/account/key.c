@@ -102,9 +102,9 @@ static bool names_fit(const char *tenant, const char *id)
     return account_tenant_fits(tenant) && strnlen(id, KEY_ID_SIZE) == ID_LENGTH;
 }
 
-static enum rc no_key(const char *tenant, const char *id, struct error *err)
+static enum rc no_key(const char *tenant, struct error *err)
 {
-    return error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no key '%.16s'", tenant, id);
+    return error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no such key", tenant);
 }
 
 enum rc account_key_get(struct account *account, const char *tenant, const char *id,
@@ -112,7 +112,7 @@ enum rc account_key_get(struct account *account, const char *tenant, const char 
 {
     assert(account != NULL && tenant != NULL && id != NULL && ret_key != NULL);
     if (!names_fit(tenant, id))
-        return no_key(tenant, id, err);
+        return no_key(tenant, err);
     return account->ops->key_get(account, tenant, id, ret_key, err);
 }
 
@@ -137,7 +137,7 @@ enum rc account_key_revoke(struct account *account, const char *tenant, const ch
 {
     assert(account != NULL && tenant != NULL && id != NULL);
     if (!names_fit(tenant, id))
-        return no_key(tenant, id, err);
+        return no_key(tenant, err);
     enum rc rc = account->ops->key_revoke(account, tenant, id, now_ms, err);
     /* On failure too: the outcome is unknown then. */
     identity_cache_drop_all(account->cache);
@@ -150,7 +150,7 @@ enum rc account_key_rotate(struct account *account, const char *tenant, const ch
 {
     assert(account != NULL && tenant != NULL && id != NULL && ret_token != NULL);
     if (!names_fit(tenant, id))
-        return no_key(tenant, id, err);
+        return no_key(tenant, err);
     if (old_until_ms > INT64_MAX)
         return error_set(err, RC_INVALID, "the old secret's end is out of range");
     char token[KEY_TOKEN_SIZE];

@@ -122,7 +122,7 @@ enum rc sqlite_key_get(struct account *account, const char *tenant, const char *
     if (rc == RC_OK && row)
         key_read(stmt, ret_key);
     else if (rc == RC_OK)
-        rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no key '%.16s'", tenant, id);
+        rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no such key", tenant);
     sqlite_read_end(conn);
     return rc;
 }
@@ -163,7 +163,7 @@ enum rc sqlite_key_revoke(struct account *account, const char *tenant, const cha
     sqlite_bind_u64(stmt, 3, now_ms == 0 ? 1 : now_ms); /* 0 would be "not revoked" */
     rc = sqlite_run(stmt, err);
     if (rc == RC_OK && sqlite_changed(conn) == 0)
-        rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no key '%.16s'", tenant, id);
+        rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no such key", tenant);
     return sqlite_end(conn, rc, err);
 }
 
@@ -190,7 +190,7 @@ enum rc sqlite_key_rotate(struct account *account, const char *tenant, const cha
         sqlite_bind_text(stmt, 2, bytes_of(id));
         rc = sqlite_step(stmt, &row, err);
         if (rc == RC_OK && !row)
-            rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no key '%.16s'", tenant, id);
+            rc = error_set(err, RC_NOT_FOUND, "tenant '%.63s' has no such key", tenant);
         sqlite_reset(stmt);
     }
     rc = sqlite_end(conn, rc, err);
