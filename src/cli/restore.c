@@ -18,7 +18,6 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#define STAGED     ".restoring"
 #define REPLACED   ".replaced"
 #define PIECE_SIZE (1u << 30)
 
@@ -134,7 +133,7 @@ static enum rc stage(struct restore *restore, struct error *err)
         char staged[PATH_MAX];
         rc = snapshot_path(restore->dir, restore->snapshot.databases[i].file, from, err);
         if (rc == RC_OK)
-            rc = beside(restore->places[i], STAGED, staged, err);
+            rc = beside(restore->places[i], STORES_STAGED, staged, err);
         if (rc == RC_OK) {
             remove_database(staged);
             rc = copy_file(from, staged, err);
@@ -173,7 +172,7 @@ static void staged_url(const struct restore *restore, uint32_t holds, char into[
     into[0] = '\0';
     for (uint32_t i = 0; i < restore->snapshot.database_count; i++)
         if ((restore->snapshot.databases[i].holds & holds) != 0)
-            (void)snprintf(into, STORES_URL_SIZE, "sqlite:%s" STAGED, restore->places[i]);
+            (void)snprintf(into, STORES_URL_SIZE, "sqlite:%s" STORES_STAGED, restore->places[i]);
 }
 
 /* Opening converts what an older program wrote. Every file is read as a whole once for each store
@@ -251,7 +250,7 @@ static enum rc put_in_place(struct restore *restore, uint32_t index, struct erro
     char staged[PATH_MAX];
     enum rc rc = beside(place, REPLACED, old, err);
     if (rc == RC_OK)
-        rc = beside(place, STAGED, staged, err);
+        rc = beside(place, STORES_STAGED, staged, err);
     if (rc != RC_OK)
         return rc;
     bool was_there = false;
@@ -297,7 +296,7 @@ static enum rc restore_all(struct restore *restore, struct error *err)
     for (uint32_t i = 0; i < snapshot->database_count && rc != RC_OK; i++) {
         char staged[PATH_MAX];
         if (restore->places[i][0] != '\0' &&
-            beside(restore->places[i], STAGED, staged, NULL) == RC_OK)
+            beside(restore->places[i], STORES_STAGED, staged, NULL) == RC_OK)
             remove_database(staged);
     }
     return rc;

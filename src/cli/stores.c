@@ -198,6 +198,20 @@ struct store {
     bool is_open;
 };
 
+/* A restore that died before the file was in its place: one made now would be empty, and let
+ * everybody in. */
+static enum rc check_restored(const char *path, struct error *err)
+{
+    char staged[PATH_MAX + sizeof(STORES_STAGED)];
+    (void)snprintf(staged, sizeof(staged), "%s" STORES_STAGED, path);
+    if (path[0] == '\0' || access(path, F_OK) == 0 || access(staged, F_OK) != 0)
+        return RC_OK;
+    return error_set(err, RC_UNAVAILABLE,
+                     "'%.150s' was not restored to its end: run 'imago restore' again, or remove "
+                     "the file to begin with nothing",
+                     staged);
+}
+
 static enum rc prepare(struct stores *stores, const struct store *store, bool create,
                        struct error *err)
 {
@@ -218,7 +232,8 @@ static enum rc prepare(struct stores *stores, const struct store *store, bool cr
                          "'%.100s': %s. Run this where 'imago serve' runs, or give its --data DIR "
                          "or --%s URL",
                          path, strerror(errno), store->name);
-    return path[0] != '\0' ? lock_folder(stores, path, false, err) : RC_OK;
+    enum rc rc = path[0] != '\0' ? lock_folder(stores, path, false, err) : RC_OK;
+    return rc == RC_OK && create ? check_restored(path, err) : rc;
 }
 
 static enum rc open_one(struct stores *stores, const struct store *store, bool read_only,

@@ -18,6 +18,8 @@
 
 #include <limits.h>
 
+/* Follows the name of a database that is not in its place yet. */
+#define STORES_STAGED   ".restoring"
 #define STORES_URL_SIZE (PATH_MAX + 16)
 #define STORES_COUNT    4
 

@@ -261,6 +261,21 @@ def test_a_replacement_that_fails_leaves_the_old_one(filled, start, tmp_path):
     assert set(history(start(data=data, cold=True))) == set(answers)
 
 
+def test_no_server_begins_anew_where_a_restore_died(filled, start, tmp_path):
+    """Its empty database would hide that, and has no keys: everybody could use it."""
+    data, answers = filled
+    copy = tmp_path / "copy"
+    backup(data, copy)
+    (data / "imago.db").rename(data / "imago.db.replaced")
+    (data / "imago.db.restoring").write_bytes(b"half of it")
+    for command in ["serve", "--listen=127.0.0.1:0"], ["key", "create"]:
+        refuse(11, ["imago.db.restoring", "imago restore"], *command, "--data", data)
+    assert not (data / "imago.db").exists()
+    restore(copy, data)
+    assert [path.name for path in data.iterdir() if path.name.startswith("imago.db")] == ["imago.db"]
+    assert set(history(start(data=data, cold=True))) == set(answers)
+
+
 def test_nobody_gets_in_while_it_is_restored(filled, tmp_path):
     data, _ = filled
     folder = os.open(data, os.O_RDONLY)
