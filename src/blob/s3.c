@@ -188,11 +188,12 @@ static enum rc connect_to(struct s3 *s3, struct error *err)
 static enum rc try_out(struct s3 *s3, struct error *err)
 {
     struct s3_op op;
-    enum rc rc = aws_check_credentials(s3->aws, err);
+    struct error why = {0};
+    enum rc rc = aws_check_credentials(s3->aws, &why);
     if (rc == RC_UNAVAILABLE)
         return RC_OK;
     if (rc != RC_OK)
-        return rc == RC_NOT_FOUND ? RC_UNAUTHENTICATED : rc;
+        return error_set(err, rc == RC_NOT_FOUND ? RC_UNAUTHENTICATED : rc, "%s", why.text);
     s3_op_set(s3, &op, CLIENT_GET, S3_REMOVALS_NAME);
     op.call.answer = &op.answer;
     s3_run_one(s3, &op, clock_monotonic_ns() + TRY_MS * NS_PER_MS);

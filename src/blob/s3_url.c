@@ -139,6 +139,18 @@ static enum rc check(struct s3_place *place, struct error *err)
     return RC_OK;
 }
 
+/* Other services sign for a region too, and it is mostly this one. */
+static enum rc find_region(struct s3_place *place, struct error *err)
+{
+    struct error why = {0};
+    enum rc rc = aws_region_find(place->region, &why);
+    if (rc == RC_NOT_FOUND && place->endpoint[0] != '\0') {
+        (void)snprintf(place->region, sizeof(place->region), "us-east-1");
+        return RC_OK;
+    }
+    return rc == RC_OK ? rc : error_set(err, rc == RC_NOT_FOUND ? RC_INVALID : rc, "%s", why.text);
+}
+
 enum rc s3_place_read(const char *text, struct s3_place *ret_place, struct error *err)
 {
     struct s3_place place = {0};
@@ -164,7 +176,7 @@ enum rc s3_place_read(const char *text, struct s3_place *ret_place, struct error
     if (rc == RC_OK)
         rc = check(&place, err);
     if (rc == RC_OK && place.region[0] == '\0')
-        rc = aws_region_find(place.region, err);
+        rc = find_region(&place, err);
     if (rc == RC_OK)
         *ret_place = place;
     return rc;

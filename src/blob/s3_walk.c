@@ -82,12 +82,13 @@ static bool read_key(const struct page *page, const char *key, struct place *ret
     return strcmp(own, again) == 0;
 }
 
-static enum rc read_listing(struct page *page, struct bytes text, struct error *err)
+static enum rc read_listing(struct page *page, struct bytes text, uint32_t count_max,
+                            struct error *err)
 {
     char key[KEY_SIZE_MAX], size[24], changed[32], truncated[8];
     struct bytes rest = text, one;
     bool moved = false;
-    while (page->count < PAGE_MAX && aws_xml_next(&rest, "Contents", &one)) {
+    while (page->count < count_max && aws_xml_next(&rest, "Contents", &one)) {
         struct place *place = &page->places[page->count];
         if (!aws_xml_text(one, "Key", key, sizeof(key)))
             continue;
@@ -156,9 +157,9 @@ static enum rc page_read(struct page *page, uint32_t count_max, struct error *er
         memcpy(op.query, query.data, query.size);
         op.call.answer = &op.answer;
         s3_run_one(page->s3, &op, s3_deadline());
-        rc = s3_is_fine(&op)
-                 ? read_listing(page, (struct bytes){op.answer.data, op.answer.size}, err)
-                 : s3_fail(page->s3, &op, "listing", err);
+        rc = s3_is_fine(&op) ? read_listing(page, (struct bytes){op.answer.data, op.answer.size},
+                                            count_max, err)
+                             : s3_fail(page->s3, &op, "listing", err);
     } else {
         rc = error_set(err, RC_UNAVAILABLE, "a name of an object in s3://%s is too long",
                        page->s3->place.bucket);

@@ -44,7 +44,7 @@ struct flight {
     char url[CLIENT_URL_SIZE_MAX + 1];
     char *lines[HEADER_COUNT_MAX + 1];
     struct buf problem;
-    char access_key[AWS_ACCESS_KEY_SIZE];
+    uint32_t generation; /* of its credentials */
     bool used;
 };
 
@@ -212,7 +212,7 @@ static enum rc start(struct aws *aws, struct client *client, struct flight *flig
     enum rc rc = aws_credentials_get(aws->credentials, clock_wall_ms(), &keys, &call->err);
     if (rc != RC_OK)
         return rc == RC_NO_MEMORY ? rc : RC_UNAVAILABLE;
-    (void)snprintf(flight->access_key, sizeof(flight->access_key), "%s", keys.access_key);
+    flight->generation = keys.generation;
     rc = sign(aws, flight, &keys, &call->err);
     aws_keys_wipe(&keys);
     if (rc != RC_OK)
@@ -258,8 +258,8 @@ static void read_code(struct flight *flight)
     }
     if (aws_xml_text(text, "Code", call->code, sizeof(call->code)))
         return;
-    const uint8_t *at = memmem(text.data, text.size, "\"__type\"", 8);
-    if (text.data == NULL || at == NULL)
+    const uint8_t *at = text.size > 0 ? memmem(text.data, text.size, "\"__type\"", 8) : NULL;
+    if (at == NULL)
         return;
     const uint8_t *end = text.data + text.size;
     at = memchr(at + 8, '"', (size_t)(end - at) - 8);
@@ -334,7 +334,7 @@ static bool judge(struct aws *aws, struct flight *flight)
         again = is_passing(call);
         if (!again && is_expired(call) && !call->renewed) {
             call->renewed = true;
-            again = aws_credentials_reject(aws->credentials, flight->access_key);
+            again = aws_credentials_reject(aws->credentials, flight->generation, clock_wall_ms());
         }
     } else {
         call->err = http->err;

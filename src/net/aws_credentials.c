@@ -18,6 +18,8 @@ struct aws_credentials {
     bool rejected;        /* a service refused them: not to be given out again */
     bool is_fetching;     /* one thread does, without the mutex */
     uint64_t retry_ms;    /* not before */
+    uint64_t reject_ms;   /* not before: whoever is refused for another reason must not ask for
+                             others each time */
 };
 
 void aws_keys_wipe(struct aws_keys *keys) { OPENSSL_cleanse(keys, sizeof(*keys)); }
@@ -119,6 +121,7 @@ static enum rc renew(struct aws_credentials *credentials, uint64_t now_ms, struc
     (void)pthread_mutex_lock(&credentials->mutex);
     credentials->is_fetching = false;
     if (rc == RC_OK) {
+        keys.generation = credentials->keys.generation + 1;
         credentials->keys = keys;
         credentials->rejected = false;
     }
@@ -149,14 +152,17 @@ enum rc aws_credentials_get(struct aws_credentials *credentials, uint64_t now_ms
     return rc;
 }
 
-bool aws_credentials_reject(struct aws_credentials *credentials, const char *access_key)
+bool aws_credentials_reject(struct aws_credentials *credentials, uint32_t generation,
+                            uint64_t now_ms)
 {
-    (void)pthread_mutex_lock(&credentials->mutex);
-    bool is_same = strcmp(credentials->keys.access_key, access_key) == 0;
     /* Those of the environment are there for the process's life, and are all there is. */
-    bool renewable = aws_variable("AWS_ACCESS_KEY_ID") == NULL;
-    if (is_same && renewable)
-        credentials->rejected = true;
+    bool again = aws_variable("AWS_ACCESS_KEY_ID") == NULL;
+    (void)pthread_mutex_lock(&credentials->mutex);
+    if (again && credentials->keys.generation == generation && !credentials->rejected) {
+        again = now_ms >= credentials->reject_ms;
+        credentials->rejected = again;
+        credentials->reject_ms = again ? now_ms + RETRY_AFTER_MS : credentials->reject_ms;
+    }
     (void)pthread_mutex_unlock(&credentials->mutex);
-    return !is_same || renewable;
+    return again;
 }

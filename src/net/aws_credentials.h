@@ -29,6 +29,7 @@ struct aws_keys {
     char secret_key[AWS_SECRET_KEY_SIZE];
     char session_token[AWS_SESSION_TOKEN_SIZE]; /* "": none */
     uint64_t expires_ms;                        /* 0: never */
+    uint32_t generation;                        /* tells these from earlier and later ones */
 };
 void aws_keys_wipe(struct aws_keys *keys);
 
@@ -39,9 +40,10 @@ void aws_credentials_free(struct aws_credentials *credentials); /* NULL is fine 
 /* `ret_keys` is the caller's to wipe. */
 NODISCARD enum rc aws_credentials_get(struct aws_credentials *credentials, uint64_t now_ms,
                                       struct aws_keys *ret_keys, struct error *err);
-/* A service said that the keys with this id have expired: the next get fetches others. False if
- * there can be no others. */
-bool aws_credentials_reject(struct aws_credentials *credentials, const char *access_key);
+/* A service said that the keys of this generation have expired: the next get fetches others. False:
+ * there are no others, or these have just taken the place of ones that were refused too. */
+bool aws_credentials_reject(struct aws_credentials *credentials, uint32_t generation,
+                            uint64_t now_ms);
 
 /* AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. NOT_FOUND says where to name one.
  */

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/aws_xml.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const uint8_t *find(struct bytes in, const void *what, size_t size)
 {
-    return in.size >= size ? memmem(in.data, in.size, what, size) : NULL;
+    return in.data != NULL ? memmem(in.data, in.size, what, size) : NULL;
 }
 
 bool aws_xml_next(struct bytes *rest, const char *name, struct bytes *ret_inside)
 {
     char open[64], close[64];
     size_t size = strlen(name);
-    if (size + 4 > sizeof(open))
+    if (snprintf(open, sizeof(open), "<%s>", name) >= (int)sizeof(open) ||
+        snprintf(close, sizeof(close), "</%s>", name) >= (int)sizeof(close))
         return false;
-    open[0] = '<';
-    memcpy(open + 1, name, size);
-    open[size + 1] = '>';
-    close[0] = '<';
-    close[1] = '/';
-    memcpy(close + 2, name, size);
-    close[size + 2] = '>';
     const uint8_t *end = rest->data != NULL ? rest->data + rest->size : NULL;
     const uint8_t *start = find(*rest, open, size + 2);
     if (start == NULL)

@@ -356,12 +356,18 @@ TEST(they_are_kept_and_renewed_before_they_expire)
     assert_int_equal(aws_credentials_get(credentials, expires_ms - 270000, &keys, &err), RC_OK);
     assert_string_equal(keys.access_key, "AKID3");
     /* Refused by a service: others are fetched, however long these would have lasted. */
-    assert_true(aws_credentials_reject(credentials, "AKID3"));
+    uint32_t third = keys.generation;
+    assert_true(aws_credentials_reject(credentials, third, expires_ms - 260000));
     assert_int_equal(aws_credentials_get(credentials, expires_ms - 260000, &keys, &err), RC_OK);
     assert_string_equal(keys.access_key, "AKID4");
-    assert_true(aws_credentials_reject(credentials, "AKID3")); /* long replaced */
-    assert_int_equal(aws_credentials_get(credentials, expires_ms - 260000, &keys, &err), RC_OK);
+    assert_true(aws_credentials_reject(credentials, third, expires_ms - 259000)); /* replaced */
+    assert_int_equal(aws_credentials_get(credentials, expires_ms - 259000, &keys, &err), RC_OK);
     assert_string_equal(keys.access_key, "AKID4");
+    /* Refused again at once: it is not their age. */
+    assert_false(aws_credentials_reject(credentials, keys.generation, expires_ms - 258000));
+    assert_int_equal(aws_credentials_get(credentials, expires_ms - 258000, &keys, &err), RC_OK);
+    assert_int_equal(atomic_load(&server.request_count), 4);
+    assert_true(aws_credentials_reject(credentials, keys.generation, expires_ms - 240000));
     /* Over: a failure is one. */
     atomic_store(&server.failures, 100);
     assert_int_equal(aws_credentials_get(credentials, expires_ms + 2 * HOUR_MS, &keys, &err),
