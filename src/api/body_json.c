@@ -75,6 +75,8 @@ static enum rc read_members(struct exchange *exchange, json_t *root, json_t **re
     const char *name = NULL;
     json_t *value = NULL;
     *ret_pictures = NULL;
+    if (json_object_get(root, "image") == NULL && json_object_get(root, "images") == NULL)
+        return error_set(err, RC_INVALID, "the object has no 'image': a picture in base64");
     json_object_foreach(root, name, value)
     {
         bool one = strcmp(name, "image") == 0;
@@ -92,8 +94,6 @@ static enum rc read_members(struct exchange *exchange, json_t *root, json_t **re
         *ret_pictures = value;
         exchange->several = !one;
     }
-    if (*ret_pictures == NULL)
-        return error_set(err, RC_INVALID, "the object has no 'image': a picture in base64");
     return RC_OK;
 }
 

@@ -122,16 +122,22 @@ static enum rc read_members(struct exchange *exchange, const json_t *root,
 {
     const char *name = NULL;
     const json_t *value = NULL;
-    *ret_images = NULL;
+    *ret_images = json_object_get(root, "images");
+    size_t count = json_array_size(*ret_images);
+    if (!json_is_array(*ret_images) || count == 0)
+        return error_set(err, RC_INVALID,
+                         "the object has no 'images': a list of SHA-256, as PUT /v1/images "
+                         "answers them");
+    if (count > RESULT_JOB_PICTURE_COUNT_MAX)
+        return error_set(err, RC_TOO_LARGE, "%zu images in one job; %u is the most", count,
+                         RESULT_JOB_PICTURE_COUNT_MAX);
     json_object_foreach((json_t *)(uintptr_t)root, name, value)
     {
         enum rc rc = RC_OK;
         char room[SCALAR_TEXT_SIZE];
         struct bytes text;
-        if (strcmp(name, "images") == 0) {
-            *ret_images = value;
+        if (value == *ret_images)
             continue;
-        }
         if (strcmp(name, "metadata") == 0) {
             rc = metadata_set(&exchange->parameters, value, err);
         } else {
@@ -142,14 +148,6 @@ static enum rc read_members(struct exchange *exchange, const json_t *root,
         if (rc != RC_OK)
             return rc;
     }
-    size_t count = json_array_size(*ret_images);
-    if (!json_is_array(*ret_images) || count == 0)
-        return error_set(err, RC_INVALID,
-                         "the object has no 'images': a list of SHA-256, as PUT /v1/images "
-                         "answers them");
-    if (count > RESULT_JOB_PICTURE_COUNT_MAX)
-        return error_set(err, RC_TOO_LARGE, "%zu images in one job; %u is the most", count,
-                         RESULT_JOB_PICTURE_COUNT_MAX);
     return RC_OK;
 }
 

@@ -566,6 +566,12 @@ def test_bad_jobs_are_refused(server, body, status, slug):
     check_problem(server.request("POST", "/v1/jobs", json=body), status, slug)
 
 
+def test_a_job_without_pictures_is_told_how_to_name_them(server):
+    answer = server.request("POST", "/v1/jobs", json={"image": "ab" * 32})
+    check_problem(answer, 400, "invalid")
+    assert "no 'images'" in answer.json()["detail"]
+
+
 def test_bad_questions_are_refused(server, cat):
     id = start_job(server, [put(server, cat)])
     for query in ("wait=61", "wait=-1", "wait=x", "first=1001", "limit=1001", "limit=", "cursor=x", "nonsense=1"):
