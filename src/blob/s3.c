@@ -55,12 +55,13 @@ void s3_op_storage(const struct s3 *s3, struct s3_op *op)
 
 void s3_op_body(struct s3_op *op, struct bytes body, const uint8_t *sha256)
 {
-    uint8_t hash[32] = {0};
+    if (sha256 != NULL)
+        memcpy(op->hash, sha256, sizeof(op->hash));
+    else if (EVP_Digest(body.data, body.size, op->hash, NULL, EVP_sha256(), NULL) != 1)
+        memset(op->hash, 0, sizeof(op->hash)); /* S3 will refuse it */
     op->call.body = body;
-    op->call.body_sha256 = sha256;
-    if (sha256 == NULL && EVP_Digest(body.data, body.size, hash, NULL, EVP_sha256(), NULL) == 1)
-        sha256 = hash;
-    (void)EVP_EncodeBlock((unsigned char *)op->checksum, sha256 != NULL ? sha256 : hash, 32);
+    op->call.body_sha256 = op->hash;
+    (void)EVP_EncodeBlock((unsigned char *)op->checksum, op->hash, sizeof(op->hash));
     s3_op_header(op, "x-amz-checksum-sha256", op->checksum);
 }
 
@@ -161,24 +162,13 @@ static void s3_free(struct blob *blob)
     free(s3);
 }
 
-/* AWS wants the bucket in the host's name, where its certificate covers it; other services are
- * reached by one name for all buckets. */
 static enum rc connect_to(struct s3 *s3, struct error *err)
 {
-    struct s3_place *place = &s3->place;
-    char origin[sizeof(place->endpoint) + S3_BUCKET_SIZE + AWS_REGION_SIZE + 64];
-    bool own = place->endpoint[0] != '\0';
-    bool in_path = own || strchr(place->bucket, '.') != NULL;
-    if (own)
-        (void)snprintf(origin, sizeof(origin), "%s", place->endpoint);
-    else
-        (void)snprintf(origin, sizeof(origin), "https://%s%ss3.%s.%s", in_path ? "" : place->bucket,
-                       in_path ? "" : ".", place->region, aws_domain(place->region));
-    if (in_path)
-        (void)snprintf(s3->path_start, sizeof(s3->path_start), "/%s", place->bucket);
+    char origin[S3_ORIGIN_SIZE];
+    s3_place_origin(&s3->place, origin, s3->path_start);
     const struct aws_config config = {.service = "s3",
                                       .name = "S3",
-                                      .region = place->region,
+                                      .region = s3->place.region,
                                       .origin = origin,
                                       .parallel_max = S3_PARALLEL};
     return aws_open(&config, &s3->aws, err);

@@ -48,6 +48,10 @@ struct s3_place {
 };
 /* s3_url.c: `text` is "//bucket/prefix?region=..." */
 NODISCARD enum rc s3_place_read(const char *text, struct s3_place *ret_place, struct error *err);
+/* "https://my-pictures.s3.eu-central-1.amazonaws.com", and what stands before a key in a path. */
+#define S3_ORIGIN_SIZE 320u
+void s3_place_origin(const struct s3_place *place, char origin[S3_ORIGIN_SIZE],
+                     char path_start[S3_BUCKET_SIZE + 2]);
 
 struct s3 {
     struct blob base;
@@ -66,6 +70,7 @@ struct s3_op {
     struct aws_call call;
     char path[S3_PATH_SIZE];
     char query[S3_QUERY_SIZE];
+    uint8_t hash[BLOB_SHA256_SIZE]; /* of the body */
     char checksum[S3_CHECKSUM_SIZE];
     char renewed[24];
     char source[S3_PATH_SIZE];
@@ -78,6 +83,7 @@ void s3_op_set(const struct s3 *s3, struct s3_op *op, enum client_method method,
 void s3_op_header(struct s3_op *op, const char *name, const char *value);
 /* How objects are to be stored: encryption and class. */
 void s3_op_storage(const struct s3 *s3, struct s3_op *op);
+/* `sha256` is the body's if it is known, else NULL. */
 void s3_op_body(struct s3_op *op, struct bytes body, const uint8_t *sha256);
 void s3_op_done(struct s3_op *op);
 void s3_run(struct s3 *s3, struct s3_op *const ops[], size_t count, uint64_t deadline_ns);

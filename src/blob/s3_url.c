@@ -181,3 +181,19 @@ enum rc s3_place_read(const char *text, struct s3_place *ret_place, struct error
         *ret_place = place;
     return rc;
 }
+
+/* AWS wants the bucket in the host's name, where its certificate covers it; other services are
+ * reached by one name for all buckets. */
+void s3_place_origin(const struct s3_place *place, char origin[S3_ORIGIN_SIZE],
+                     char path_start[S3_BUCKET_SIZE + 2])
+{
+    bool own = place->endpoint[0] != '\0';
+    bool in_path = own || strchr(place->bucket, '.') != NULL;
+    if (own)
+        (void)snprintf(origin, S3_ORIGIN_SIZE, "%s", place->endpoint);
+    else
+        (void)snprintf(origin, S3_ORIGIN_SIZE, "https://%s%ss3.%s.%s", in_path ? "" : place->bucket,
+                       in_path ? "" : ".", place->region, aws_domain(place->region));
+    (void)snprintf(path_start, S3_BUCKET_SIZE + 2, "%s%s", in_path ? "/" : "",
+                   in_path ? place->bucket : "");
+}

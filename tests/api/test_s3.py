@@ -140,6 +140,25 @@ def test_many_pictures_in_one_request_go_side_by_side(store, serve):
     assert billed(server) == 48
 
 
+def test_it_costs_what_the_manual_says(store, serve):
+    server = serve(store)
+    methods = []
+    put(server, picture(0))
+
+    def note(request):
+        methods.append(request.command)
+
+    store.proxy.spoil = note
+    assert put(server, picture(1)).status_code == 201
+    assert methods == ["PUT", "GET"]
+    methods.clear()
+    assert put(server, picture(1)).status_code == 200
+    assert methods == ["PUT", "HEAD", "PUT", "GET"]
+    methods.clear()
+    assert server.get(f"/v1/images/{sha256(picture(1))}").status_code == 200
+    assert methods == ["HEAD", "GET"]
+
+
 def test_encryption_and_class_are_asked_for(moto, serve):
     server = serve(moto, "&sse=AES256&storage-class=STANDARD_IA")
     data = picture(1)

@@ -5,6 +5,7 @@
 #include "pictures.h"
 
 #include "base/clock.h"
+#include "blob/s3.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -252,6 +253,48 @@ TEST(urls_that_make_no_sense_are_refused)
             fail_msg("%s: %s", bad[i], err.text);
         assert_null(blob);
     }
+}
+
+TEST(where_a_bucket_is)
+{
+    static const struct {
+        const char *url;
+        const char *origin;
+        const char *path_start;
+        const char *prefix;
+    } all[] = {
+        {"//my-pictures/imago", "https://my-pictures.s3.eu-central-1.amazonaws.com", "", "imago/"},
+        {"//my-pictures?region=us-east-1", "https://my-pictures.s3.us-east-1.amazonaws.com", "",
+         ""},
+        {"//my-pictures/a/b/?region=cn-north-1",
+         "https://my-pictures.s3.cn-north-1.amazonaws.com.cn", "", "a/b/"},
+        /* A certificate for *.s3.region covers no more dots. */
+        {"//my.pictures", "https://s3.eu-central-1.amazonaws.com", "/my.pictures", ""},
+        {"//my-pictures?endpoint=https://store.example.com:9000/", "https://store.example.com:9000",
+         "/my-pictures", ""},
+        {"//my-pictures?endpoint=https%3A%2F%2Fstore.example.com", "https://store.example.com",
+         "/my-pictures", ""},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct s3_place place;
+        struct error err = {0};
+        char origin[S3_ORIGIN_SIZE], path_start[S3_BUCKET_SIZE + 2];
+        if (s3_place_read(all[i].url, &place, &err) != RC_OK)
+            fail_msg("%s: %s", all[i].url, err.text);
+        s3_place_origin(&place, origin, path_start);
+        assert_string_equal(origin, all[i].origin);
+        assert_string_equal(path_start, all[i].path_start);
+        assert_string_equal(place.prefix, all[i].prefix);
+    }
+    (void)setenv("AWS_ENDPOINT_URL", "http://everything.example.com", 1);
+    struct s3_place place;
+    assert_int_equal(s3_place_read("//my-pictures", &place, NULL), RC_OK);
+    assert_string_equal(place.endpoint, "http://everything.example.com");
+    (void)setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.com", 1);
+    assert_int_equal(s3_place_read("//my-pictures", &place, NULL), RC_OK);
+    assert_string_equal(place.endpoint, "http://s3.example.com");
+    (void)unsetenv("AWS_ENDPOINT_URL");
+    (void)unsetenv("AWS_ENDPOINT_URL_S3");
 }
 
 /* Nothing listens on port 1: the start goes on, since S3 may come back; a put says why it failed.
