@@ -7,12 +7,16 @@ import datetime
 import hashlib
 import http.server
 import json
+import os
+import random
+import signal
 import subprocess
 import sys
 import threading
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 from faulty_proxy import FaultyProxy, First
 from imago_server import ENGINE, IMAGO, MODELS, PATIENCE_S, environment, eventually, serve_command, serve_settings, sha256
@@ -440,3 +444,55 @@ def test_a_backup_copies_from_the_bucket_and_back(store, serve, tmp_path):
     assert store.keys() == {key_of(data) for data in pictures}
     server = serve(store)
     assert server.get(f"/v1/images/{sha256(pictures[0])}").content == pictures[0]
+
+
+def test_killed_servers_before_a_failing_s3_lose_nothing(store, serve, tmp_path):
+    """What was answered has its prediction and its picture, whatever S3 and kill -9 did meanwhile."""
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    print("SEED", seed)
+    dice = random.Random(seed)
+    lock = threading.Lock()
+    answered = {}
+
+    def spoil(request):
+        with lock:
+            roll = dice.random()
+        return "drop" if roll < 0.03 else "lose" if roll < 0.06 else (503, "SlowDown") if roll < 0.12 else None
+
+    def client(server, numbers):
+        for number in numbers:
+            data = picture(number)
+            try:
+                response = server.predict(data, content_type="image/png")
+            except requests.RequestException:
+                return
+            if response.status_code == 200:
+                with lock:
+                    answered[response.json()["id"]] = data
+            else:
+                check_problem(response, 503, "unavailable")
+
+    for turn in range(3):
+        store.proxy.spoil = lambda request: None
+        server = serve(store)
+        store.proxy.spoil = spoil
+        before = len(answered)
+        threads = [threading.Thread(target=client, args=(server, range(turn * 500 + i * 100, turn * 500 + i * 100 + 90)))
+                   for i in range(4)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(answered) >= before + 25 + turn, "some are answered")
+        server.expected_status = -signal.SIGKILL
+        server.kill()
+        for thread in threads:
+            thread.join()
+    store.proxy.spoil = lambda request: None
+    server = serve(store)
+    assert len(answered) >= 75
+    for prediction, data in answered.items():
+        assert server.get(f"/v1/predictions/{prediction}").json()["image"]["sha256"] == sha256(data)
+        assert server.get(f"/v1/images/{sha256(data)}").content == data
+    assert billed(server) >= len(answered)
+    server.stop()
+    status, out, err = run("usage", "verify", "--data", tmp_path / "data", "--images", store.url)
+    assert status == 0, out + err
