@@ -101,10 +101,11 @@ void doctor_data(struct doctor *doctor)
 static void check_address(struct doctor *doctor, const char *check, const char *listen)
 {
     struct error err = {0};
-    enum rc rc = http_listen_try(listen, &err);
+    bool in_use;
+    enum rc rc = http_listen_try(listen, &in_use, &err);
     if (rc == RC_OK)
         doctor_say(doctor, FINDING_OK, check, "", "%s is free", listen);
-    else if (rc == RC_BUSY)
+    else if (in_use)
         doctor_say(doctor, FINDING_WARN, check,
                    "Fine if it is the server that runs; else take another port", "%s is in use",
                    listen);

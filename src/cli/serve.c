@@ -60,6 +60,17 @@ static enum rc open_issuer(struct serving *serving, struct error *err)
     return rc;
 }
 
+/* Before there are threads that deliver, sweep or work: a server that nobody could reach must not
+ * begin with any of it. */
+static enum rc try_addresses(const struct settings *settings, struct error *err)
+{
+    bool in_use;
+    enum rc rc = http_listen_try(settings->listen, &in_use, err);
+    return rc == RC_OK && settings->admin_listen[0] != '\0'
+               ? http_listen_try(settings->admin_listen, &in_use, err)
+               : rc;
+}
+
 /* First of all: a server that may not be reached from elsewhere must not even begin. */
 static enum rc open_accounts(struct serving *serving, struct error *err)
 {
@@ -337,6 +348,8 @@ static enum rc serve(const struct settings *settings, enum log_level level, stru
     }
     struct serving serving = {.settings = settings};
     enum rc rc = log_open(level, STDERR_FILENO, err);
+    if (rc == RC_OK)
+        rc = try_addresses(settings, err);
     if (rc == RC_OK)
         rc = open_accounts(&serving, err);
     if (rc == RC_OK)

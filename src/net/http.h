@@ -55,8 +55,8 @@ struct http_config {
     void *ctx;
 };
 
-/* Whether a server could listen there now. BUSY: somebody does already. */
-NODISCARD enum rc http_listen_try(const char *listen, struct error *err);
+/* Whether a server could listen there now. UNAVAILABLE, perhaps since somebody does already. */
+NODISCARD enum rc http_listen_try(const char *listen, bool *ret_in_use, struct error *err);
 
 /* Calls of the handler begin before this returns; `*ret_server` is set before the first. */
 NODISCARD enum rc http_server_open(const struct http_config *config,

@@ -67,8 +67,9 @@ static int listen_at(const struct addrinfo *address)
     return -1;
 }
 
-static enum rc listen_on(const char *listen, int *ret_fd, struct error *err)
+static enum rc listen_on(const char *listen, int *ret_fd, bool *ret_in_use, struct error *err)
 {
+    *ret_in_use = false;
     char host[HOST_SIZE];
     const char *port = NULL;
     enum rc rc = split_listen(listen, host, &port, err);
@@ -82,19 +83,20 @@ static enum rc listen_on(const char *listen, int *ret_fd, struct error *err)
     int fd = -1;
     for (const struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next)
         fd = listen_at(at);
-    if (fd < 0)
-        rc = error_set(err, errno == EADDRINUSE ? RC_BUSY : RC_UNAVAILABLE,
-                       "cannot listen on %s: %s", listen, strerror(errno));
+    if (fd < 0) {
+        *ret_in_use = errno == EADDRINUSE;
+        rc = error_set(err, RC_UNAVAILABLE, "cannot listen on %s: %s", listen, strerror(errno));
+    }
     freeaddrinfo(found);
     if (rc == RC_OK)
         *ret_fd = fd;
     return rc;
 }
 
-enum rc http_listen_try(const char *listen, struct error *err)
+enum rc http_listen_try(const char *listen, bool *ret_in_use, struct error *err)
 {
     int fd = -1;
-    enum rc rc = listen_on(listen, &fd, err);
+    enum rc rc = listen_on(listen, &fd, ret_in_use, err);
     if (rc == RC_OK)
         (void)close(fd);
     return rc;
@@ -102,9 +104,10 @@ enum rc http_listen_try(const char *listen, struct error *err)
 
 static enum rc open_socket(struct http_server *server, struct error *err)
 {
-    enum rc rc = listen_on(server->config.listen, &server->listen_fd, err);
+    bool in_use;
+    enum rc rc = listen_on(server->config.listen, &server->listen_fd, &in_use, err);
     if (rc != RC_OK)
-        return rc == RC_BUSY ? RC_UNAVAILABLE : rc;
+        return rc;
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
