@@ -30,7 +30,7 @@ struct aws {
     char name[32];
     char region[AWS_REGION_SIZE];
     char origin[ORIGIN_SIZE];
-    const char *host; /* inside origin */
+    char host[ORIGIN_SIZE]; /* as libcurl says it: without the port that the scheme has anyway */
     uint32_t parallel_max;
     pthread_mutex_t mutex; /* of what follows */
     struct client *idle[IDLE_CLIENT_MAX];
@@ -48,6 +48,16 @@ struct flight {
     bool used;
 };
 
+static void set_host(struct aws *aws)
+{
+    const char *slashes = strstr(aws->origin, "//");
+    const char *usual = strncmp(aws->origin, "https:", 6) == 0 ? ":443" : ":80";
+    (void)snprintf(aws->host, sizeof(aws->host), "%s", slashes != NULL ? slashes + 2 : aws->origin);
+    size_t size = strlen(aws->host), port = strlen(usual);
+    if (size > port && strcmp(aws->host + size - port, usual) == 0)
+        aws->host[size - port] = '\0';
+}
+
 enum rc aws_open(const struct aws_config *config, struct aws **ret_aws, struct error *err)
 {
     assert(config->parallel_max > 0 && config->parallel_max <= FLIGHT_MAX);
@@ -59,8 +69,7 @@ enum rc aws_open(const struct aws_config *config, struct aws **ret_aws, struct e
     (void)snprintf(aws->name, sizeof(aws->name), "%s", config->name);
     (void)snprintf(aws->region, sizeof(aws->region), "%s", config->region);
     (void)snprintf(aws->origin, sizeof(aws->origin), "%s", config->origin);
-    const char *slashes = strstr(aws->origin, "//");
-    aws->host = slashes != NULL ? slashes + 2 : aws->origin;
+    set_host(aws);
     aws->parallel_max = config->parallel_max;
     enum rc rc = aws_credentials_open(&aws->credentials, err);
     if (rc != RC_OK) {
