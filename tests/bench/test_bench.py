@@ -232,7 +232,7 @@ def test_server_cpu(target, bench):
     ("arguments", "status", "sentence"),
     [
         ([], 2, "--floor"),
-        (["http://127.0.0.1:1/", "http://127.0.0.1:2/"], 2, "one URL"),
+        (["http://127.0.0.1:1/", "http://127.0.0.1:2/"], 2, "imago bench [URL]"),
         (["http://127.0.0.1:1/", "--form", "xml"], 2, "raw"),
         (["http://127.0.0.1:1/", "--clients", "0"], 2, "--clients"),
         (["http://127.0.0.1:1/", "--count", "2", "--rounds", "3"], 2, "--rounds"),
