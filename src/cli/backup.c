@@ -61,12 +61,32 @@ struct backup {
     uint64_t erased_count; /* since it began */
 };
 
-/* An empty folder, or one that a backup began. */
-static enum rc open_folder(struct backup *backup, struct error *err)
+/* Whoever moves the data folder away, or loses its disk, would lose the backup with it. */
+static bool is_inside(const char *dir, const char *data)
 {
-    if (mkdir(backup->dir, 0700) != 0 && errno != EEXIST)
+    char inner[PATH_MAX];
+    char outer[PATH_MAX];
+    if (realpath(dir, inner) == NULL || realpath(data, outer) == NULL)
+        return false;
+    size_t size = strlen(outer);
+    return strncmp(inner, outer, size) == 0 && inner[size] == '/';
+}
+
+/* An empty folder, or one that a backup began. */
+static enum rc open_folder(struct backup *backup, const char *data, struct error *err)
+{
+    bool made = mkdir(backup->dir, 0700) == 0;
+    if (!made && errno != EEXIST)
         return error_set(err, RC_UNAVAILABLE, "cannot create '%.150s': %s", backup->dir,
                          strerror(errno));
+    if (is_inside(backup->dir, data)) {
+        if (made)
+            (void)rmdir(backup->dir);
+        return error_set(err, RC_INVALID,
+                         "'%.150s' lies in the data folder itself and would be lost with it: name "
+                         "a folder elsewhere",
+                         backup->dir);
+    }
     backup->lock = open(backup->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (backup->lock < 0)
         return error_set(err, RC_UNAVAILABLE, "'%.150s': %s", backup->dir, strerror(errno));
@@ -436,7 +456,7 @@ static enum rc run(struct cli_call *call, struct error *err)
     backup = (struct backup){.dir = call->argv[0], .lock = -1, .now_ms = call->now_ms};
     enum rc rc = open_stores(&backup, &options->stores, err);
     if (rc == RC_OK)
-        rc = open_folder(&backup, err);
+        rc = open_folder(&backup, options->stores.data, err);
     if (rc == RC_OK)
         rc = copy_all(&backup, err);
     if (rc == RC_OK)

@@ -249,8 +249,13 @@ static enum rc retry(struct cli_call *call, struct error *err)
     struct id id;
     if (options->all != (call->argc == 1))
         return error_set(err, RC_INVALID, "name one job, or give --all");
-    if (options->all)
-        return for_dead(call, tenant, retry_dead, err);
+    if (options->all) {
+        struct queue_stats stats;
+        enum rc rc = queue_stats(call->stores->queue, tenant, call->now_ms, &stats, err);
+        if (rc == RC_OK && stats.counts[JOB_DEAD] == 0)
+            (void)fprintf(stderr, "imago: no job of tenant '%.63s' is dead\n", tenant);
+        return rc == RC_OK ? for_dead(call, tenant, retry_dead, err) : rc;
+    }
     if (id_parse(bytes_of(call->argv[1]), &id) != RC_OK)
         return error_set(err, RC_INVALID, "'%.60s' is no job's id; 'imago queue dead' lists them",
                          call->argv[1]);

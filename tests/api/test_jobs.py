@@ -356,6 +356,8 @@ def test_all_dead_jobs_of_a_tenant_are_revived(keep, small_photos):
     assert status == 0 and {line["job"] for line in lines} == {id for id, _ in jobs}
     for id, _ in jobs:
         assert ended(server, id)["state"] == "done"
+    status, lines, error = queue(server, "retry", "default", "--all")
+    assert status == 0 and lines == [] and "no job of tenant 'default' is dead" in error
     for arguments in (["retry", "default"], ["retry", "default", "x"], ["retry", "default", NOBODY],
                       ["retry", "default", jobs[0][0]]):
         status, lines, error = queue(server, *arguments)

@@ -345,6 +345,9 @@ def test_folders_that_are_not_for_it(filled, tmp_path):
     refuse(9, ["another backup"], "backup", tmp_path / "copy", "--data", data)
     os.close(folder)
     refuse(9, ["in use", "folder of its own"], "backup", data, "--data", data)
+    refuse(2, ["lies in the data folder", "elsewhere"], "backup", data / "copy", "--data", data)
+    refuse(2, ["lies in the data folder"], "backup", data / "images", "--data", data)
+    assert not (data / "copy").exists() and (data / "images").exists()
 
 
 def test_a_backup_is_no_data_folder(filled, tmp_path):

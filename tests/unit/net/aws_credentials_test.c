@@ -4,6 +4,7 @@
 #include "net/aws_credentials.h"
 
 #include <arpa/inet.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -132,6 +133,20 @@ static void server_stop(void)
 
 static char home[64];
 
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_home(void)
+{
+    if (home[0] != '\0')
+        (void)nftw(home, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void forget_all(void)
 {
     static const char *const names[] = {"AWS_ACCESS_KEY_ID",
@@ -154,6 +169,9 @@ static void forget_all(void)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         (void)unsetenv(names[i]);
     (void)setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+    if (home[0] == '\0')
+        (void)atexit(remove_home);
+    remove_home();
     (void)snprintf(home, sizeof(home), "/tmp/imago-aws-XXXXXX");
     assert_non_null(mkdtemp(home));
     (void)setenv("HOME", home, 1);
