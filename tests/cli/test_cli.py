@@ -283,10 +283,11 @@ def test_predict_into_a_closed_pipe():
 @pytest.mark.real_engine
 def test_predict_cache(tmp_path):
     first = succeed(*predict(CAT, "--cache", tmp_path / "cache"))
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.is_file()}
     assert before
     second = succeed(*predict(CAT, "--cache", tmp_path / "cache"))
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == before
+    # Networks for other batch sizes, which the first run had no time to compile, may have come.
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert lines(first)[0]["predictions"] == lines(second)[0]["predictions"]
 
 
