@@ -80,8 +80,9 @@ const char *quota_refusal_text(enum quota_refusal refusal)
     static const char *const texts[] = {
         "",
         "the key's images of this day do not suffice; they come back at midnight UTC",
-        "the pictures do not fit under the tenant's hard cap of this month; its operator can raise "
-        "it",
+        ("the pictures do not fit under the tenant's hard cap of this month; its operator can "
+         "raise "
+         "it"),
     };
     assert((size_t)refusal < sizeof(texts) / sizeof(texts[0]));
     return texts[refusal];

@@ -372,6 +372,8 @@ static enum rc serve(const struct settings *settings, enum log_level level, stru
             /* Requests are still in work: nothing under them may be freed. */
             if (serving.preloading)
                 (void)pthread_detach(serving.preloader);
+            if (serving.jobs != NULL)
+                job_runner_abandon(serving.jobs);
             log_close();
             _exit(rc_exit_status(RC_INTERNAL));
         }

@@ -486,6 +486,8 @@ void job_runner_drain(struct job_runner *runner)
     queue_wake(runner->config.stores.queue);
 }
 
+void job_runner_abandon(struct job_runner *runner) { (void)pthread_detach(runner->thread); }
+
 void job_runner_free(struct job_runner *runner)
 {
     if (runner == NULL)

@@ -68,6 +68,8 @@ void job_runner_listen(struct job_runner *runner, void (*ended)(void *ctx, struc
                        void *ctx);
 /* Begin nothing any more, finish what is in work, give back the rest. Returns at once. */
 void job_runner_drain(struct job_runner *runner);
+/* Before the process ends with work that does not: waits for nothing, frees nothing. */
+void job_runner_abandon(struct job_runner *runner);
 /* Drains, and waits for it. NULL is fine. */
 void job_runner_free(struct job_runner *runner);
 #endif
