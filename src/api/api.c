@@ -189,6 +189,17 @@ void exchange_fail_store(struct exchange *exchange, enum rc rc, const struct err
     exchange_fail(exchange, rc, &told);
 }
 
+void exchange_answer_store(struct exchange *exchange, enum rc rc, int status,
+                           const char *content_type, struct buf *body, const struct error *err)
+{
+    if (rc == RC_OK) {
+        exchange_answer(exchange, status, content_type, body);
+        return;
+    }
+    buf_done(body);
+    exchange_fail_store(exchange, rc, err);
+}
+
 /* What the route's body may hold: a raw picture is bounded more tightly than a whole request. */
 static size_t body_max(const struct exchange *exchange)
 {

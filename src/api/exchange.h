@@ -117,6 +117,9 @@ void exchange_fail(struct exchange *exchange, enum rc rc, const struct error *er
 /* The same for what a store reported: its own failures are told to the log alone, since their
  * texts hold paths. */
 void exchange_fail_store(struct exchange *exchange, enum rc rc, const struct error *err);
+/* Either of both, by `rc`; takes `body` in any case. */
+void exchange_answer_store(struct exchange *exchange, enum rc rc, int status,
+                           const char *content_type, struct buf *body, const struct error *err);
 /* A header for the answer to come; `name` is a literal. */
 void exchange_add_header(struct exchange *exchange, const char *name, const char *value);
 /* Count `size` bytes of an answer that may be large until it has been received. BUSY: too much is

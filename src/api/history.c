@@ -97,12 +97,7 @@ static void answer_page(struct exchange *exchange, const struct history_filter *
     if (rc == RC_OK && set.next[0] != '\0')
         exchange_add_header(exchange, "X-Next-Cursor", set.next);
     results_set_done(&set);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, answer_media_type(exchange->format), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, answer_media_type(exchange->format), &body, &err);
 }
 
 static void predictions_get(struct exchange *exchange)
@@ -150,12 +145,7 @@ static void prediction_get(struct exchange *exchange)
     if (rc == RC_OK && exchange->format == ANSWER_JSON)
         rc = buf_append(&body, bytes_of("\n"));
     results_set_done(&set);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, answer_media_type(exchange->format), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, answer_media_type(exchange->format), &body, &err);
 }
 
 static void prediction_delete(struct exchange *exchange)

@@ -153,12 +153,7 @@ void job_answer(struct exchange *exchange, int status, struct id id)
     if (rc == RC_OK)
         rc = buf_append(&body, bytes_of("}\n"));
     results_job_set_done(&set);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, status, answer_media_type(ANSWER_JSON), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, status, answer_media_type(ANSWER_JSON), &body, &err);
 }
 
 /* --- GET /v1/jobs/{id} ----------------------------------------------------------------------- */
@@ -198,12 +193,7 @@ static void answer_get(struct exchange *exchange, bool may_wait)
     /* The exchange is in other hands, and may be gone. */
     if (waits)
         return;
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, answer_media_type(ANSWER_JSON), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, answer_media_type(ANSWER_JSON), &body, &err);
 }
 
 static void job_get(struct exchange *exchange) { answer_get(exchange, true); }
@@ -244,12 +234,7 @@ static void jobs_get(struct exchange *exchange)
     if (rc == RC_OK)
         rc = print_list(exchange, &set, &body, &err);
     results_job_set_done(&set);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, answer_media_type(ANSWER_JSON), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, answer_media_type(ANSWER_JSON), &body, &err);
 }
 
 /* --- DELETE /v1/jobs/{id} -------------------------------------------------------------------- */

@@ -51,12 +51,7 @@ static void statement_get(struct exchange *exchange)
     if (rc == RC_OK)
         rc = statement_printers[type](bill.statements, bill.count, &head, &body);
     bill_done(&bill);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, statement_types[type], &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, statement_types[type], &body, &err);
 }
 
 void route_statement(struct exchange *exchange) { exchange_push_store(exchange, statement_get); }

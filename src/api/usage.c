@@ -78,12 +78,7 @@ static void usage_get(struct exchange *exchange)
     enum rc rc = read_query(&usage, http_query(exchange->http), &err);
     if (rc == RC_OK)
         rc = usage_print(&source, &usage.question, &body, &err);
-    if (rc == RC_OK) {
-        exchange_answer(exchange, 200, answer_media_type(exchange->format), &body);
-        return;
-    }
-    buf_done(&body);
-    exchange_fail_store(exchange, rc, &err);
+    exchange_answer_store(exchange, rc, 200, answer_media_type(exchange->format), &body, &err);
 }
 
 void route_usage(struct exchange *exchange)

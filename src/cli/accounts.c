@@ -180,5 +180,5 @@ enum rc accounts_print_json(json_t *value, struct error *err)
         return error_set(err, RC_NO_MEMORY, "no memory to print");
     bool wrote = puts(text) >= 0 && fflush(stdout) == 0;
     free(text);
-    return wrote ? RC_OK : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(wrote, err);
 }

@@ -445,8 +445,7 @@ static enum rc print(const struct backup *backup, const char *format, struct err
                  backup->dir, snapshot->created, snapshot->database_count, (double)size / 1e6,
                  snapshot->picture_count, (double)snapshot->picture_size / 1e6,
                  backup->copied_count);
-    return fflush(stdout) == 0 ? RC_OK
-                               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(fflush(stdout) == 0, err);
 }
 
 static enum rc run(struct cli_call *call, struct error *err)

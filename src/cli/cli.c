@@ -15,10 +15,15 @@ int cli_fail(const struct error *err)
     return rc_exit_status(err->rc);
 }
 
+enum rc cli_wrote(bool wrote, struct error *err)
+{
+    return wrote ? RC_OK : error_set(err, RC_INTERNAL, "cannot write to standard output");
+}
+
 enum rc cli_print(const struct buf *text, struct error *err)
 {
     bool wrote = fwrite(text->data, 1, text->size, stdout) == text->size && fflush(stdout) == 0;
-    return wrote ? RC_OK : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(wrote, err);
 }
 
 /* "key create | list | revoke KEY" */

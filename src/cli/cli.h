@@ -51,6 +51,8 @@ int cli_run(const struct cli_command *command, void *options, int argc, char **a
 
 /* "imago: <text>" on standard error; the exit status of `err`. */
 int cli_fail(const struct error *err);
-/* All of `text` to standard output. A closed pipe is INTERNAL. */
+/* What printing came to: INTERNAL, such as for a closed pipe, unless `wrote`. */
+NODISCARD enum rc cli_wrote(bool wrote, struct error *err);
+/* All of `text` to standard output. */
 NODISCARD enum rc cli_print(const struct buf *text, struct error *err);
 #endif

@@ -50,9 +50,7 @@ static enum rc show(const struct options *options, const char *sha256, enum blob
         return accounts_print_json(json_pack("{s:s, s:s, s:s}", "tenant", options->tenant, "sha256",
                                              sha256, "state", all[presence].state),
                                    err);
-    return printf("%s %s\n", sha256, all[presence].sentence) >= 0
-               ? RC_OK
-               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(printf("%s %s\n", sha256, all[presence].sentence) >= 0, err);
 }
 
 static enum rc restore(struct cli_call *call, struct error *err)

@@ -70,8 +70,8 @@ static enum rc show_secret(const struct options *options, const struct account_k
         json_t *object = key_json(key);
         (void)json_object_set_new(object, "key", json_string(token));
         rc = accounts_print_json(object, err);
-    } else if (puts(token) < 0 || fflush(stdout) != 0) {
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
+    } else {
+        rc = cli_wrote(puts(token) >= 0 && fflush(stdout) == 0, err);
     }
     if (rc == RC_OK)
         (void)fprintf(stderr, "imago: this key is shown only now; whoever has it is '%s'\n",
@@ -129,10 +129,10 @@ static enum rc print_row(const struct account_key *key, enum accounts_form form,
     accounts_time_text(key->used_ms, used);
     if (key->rule_own)
         accounts_limits_text(&key->rule, limits);
-    return printf("%-9s %-8s %-28s %-21s %-21s %-20s %s\n", key->id, state_of(key, now_ms), scopes,
-                  expires, used, key->name[0] != '\0' ? key->name : "-", limits) >= 0
-               ? RC_OK
-               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(printf("%-9s %-8s %-28s %-21s %-21s %-20s %s\n", key->id,
+                            state_of(key, now_ms), scopes, expires, used,
+                            key->name[0] != '\0' ? key->name : "-", limits) >= 0,
+                     err);
 }
 
 static enum rc list(struct cli_call *call, struct error *err)

@@ -130,8 +130,7 @@ static enum rc show(struct cli_call *call, struct error *err)
                  plan.version, plan.currency, minimum);
     for (uint32_t i = 0; i < plan.price_count; i++)
         show_price(&plan.prices[i]);
-    return fflush(stdout) == 0 ? RC_OK
-                               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(fflush(stdout) == 0, err);
 }
 
 static const struct cli_verb verbs[] = {{"put", "FILE", STORE_ACCOUNTS | STORE_CREATE, put},

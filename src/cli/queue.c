@@ -36,11 +36,6 @@ static const char *tenant_of(const struct cli_call *call)
     return call->argc > 0 ? call->argv[0] : NULL;
 }
 
-static enum rc wrote(int printed, struct error *err)
-{
-    return printed >= 0 ? RC_OK : error_set(err, RC_INTERNAL, "cannot write to standard output");
-}
-
 /* --- list ------------------------------------------------------------------------------------ */
 
 static enum rc print_open(const struct cli_call *call, const struct results_job_open *job,
@@ -60,9 +55,10 @@ static enum rc print_open(const struct cli_call *call, const struct results_job_
                       job_state_text(info.state), "attempts", (int)info.delivery_count,
                       "created_at", accounts_time_json(job->created_ms), "reason", info.reason),
             err);
-    return wrote(printf("%-24s %-36s %-10s %8u %-21s %.100s\n", job->tenant, id,
-                        job_state_text(info.state), info.delivery_count, created, info.reason),
-                 err);
+    return cli_wrote(printf("%-24s %-36s %-10s %8u %-21s %.100s\n", job->tenant, id,
+                            job_state_text(info.state), info.delivery_count, created,
+                            info.reason) >= 0,
+                     err);
 }
 
 static enum rc list(struct cli_call *call, struct error *err)
@@ -137,7 +133,7 @@ static enum rc print_stats(const struct cli_call *call, const struct queue_stats
     (void)printf("%-24s", stats->tenant);
     for (int state = 0; state < JOB_STATE_COUNT; state++)
         (void)printf(" %10" PRIu64, stats->counts[state]);
-    return wrote(printf(" %s\n", oldest), err);
+    return cli_wrote(printf(" %s\n", oldest) >= 0, err);
 }
 
 static enum rc stats(struct cli_call *call, struct error *err)
@@ -190,9 +186,9 @@ static enum rc print_dead(const struct cli_call *call, const char *tenant,
                       (int)job->delivery_count, "created_at", accounts_time_json(job->pushed_ms),
                       "died_at", accounts_time_json(job->changed_ms), "reason", job->reason),
             err);
-    return wrote(
-        printf("%-24s %-36s %8u %-21s %s\n", tenant, id, job->delivery_count, died, job->reason),
-        err);
+    return cli_wrote(printf("%-24s %-36s %8u %-21s %s\n", tenant, id, job->delivery_count, died,
+                            job->reason) >= 0,
+                     err);
 }
 
 static enum rc print_dead_of(const struct cli_call *call, const struct queue_stats *tenant,
@@ -233,7 +229,7 @@ static enum rc retry_one(const struct cli_call *call, const char *tenant, struct
         return rc;
     if (form_of(call) == ACCOUNTS_JSON)
         return accounts_print_json(json_pack("{s:s, s:s}", "tenant", tenant, "job", text), err);
-    return wrote(printf("%s waits again\n", text), err);
+    return cli_wrote(printf("%s waits again\n", text) >= 0, err);
 }
 
 static enum rc retry_dead(const struct cli_call *call, const char *tenant,

@@ -331,8 +331,7 @@ static enum rc print(const struct restore *restore, const char *format, struct e
                  restore->ledger.entry_count, restore->ledger.tenant_count,
                  survey->prediction_count, survey->missing_count + survey->expired_count,
                  restore->copy.copied_count, restore->copy.count - restore->copy.copied_count);
-    return fflush(stdout) == 0 ? RC_OK
-                               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(fflush(stdout) == 0, err);
 }
 
 static enum rc run(struct cli_call *call, struct error *err)

@@ -98,10 +98,10 @@ static enum rc print_row(struct account *account, const struct account_tenant *t
     accounts_limits_text(&tenant->rule, limits);
     billing_plan_text(tenant->plan, tenant->plan_version, plan);
     kept_text(tenant, kept);
-    return printf("%-24s %-9s %-21s %-16s %-14s %s\n", tenant->id,
-                  tenant->suspended ? "suspended" : "active", created, plan, kept, limits) >= 0
-               ? RC_OK
-               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(printf("%-24s %-9s %-21s %-16s %-14s %s\n", tenant->id,
+                            tenant->suspended ? "suspended" : "active", created, plan, kept,
+                            limits) >= 0,
+                     err);
 }
 
 static void print_head(enum accounts_form form)
@@ -162,8 +162,7 @@ static enum rc show(struct cli_call *call, struct error *err)
     rc = billing_print(call->stores->account, &tenant, err);
     if (rc != RC_OK)
         return rc;
-    return fflush(stdout) == 0 ? RC_OK
-                               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(fflush(stdout) == 0, err);
 }
 
 static enum rc set(struct cli_call *call, struct error *err)

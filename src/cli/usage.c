@@ -133,9 +133,7 @@ static enum rc print_table(const struct bill_source *source, const struct usage_
     if (rc == RC_OK && question->group != 0)
         rc = bill_usage(source, question->from_day, question->to_day, 0, question->row_max,
                         table_row, &total, err);
-    if (rc == RC_OK && fflush(stdout) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
-    return rc;
+    return rc == RC_OK ? cli_wrote(fflush(stdout) == 0, err) : rc;
 }
 
 static enum rc show(struct cli_call *call, struct error *err)
@@ -261,8 +259,7 @@ static enum rc prove(struct cli_call *call, const char *tenant, struct error *er
                  tenant, proven ? "proven" : "NOT PROVEN", proof.ledger_count,
                  proof.prediction_count, proof.tombstone_count, proof.billed_only_count,
                  proof.difference_count);
-    return fflush(stdout) == 0 ? RC_OK
-                               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(fflush(stdout) == 0, err);
 }
 
 /* Of whom anything is stored, tenants of old accounts among them. */

@@ -12,9 +12,7 @@ static enum rc run(struct cli_call *call, struct error *err)
     for (enum image_format format = 0; format < IMAGE_FORMAT_COUNT; format++)
         if (image_format_built_in(format))
             (void)printf(" %s", image_format_text(format));
-    return puts("") >= 0 && fflush(stdout) == 0
-               ? RC_OK
-               : error_set(err, RC_INTERNAL, "cannot write to standard output");
+    return cli_wrote(puts("") >= 0 && fflush(stdout) == 0, err);
 }
 
 static const struct cli_verb verb = {"", "", 0, run};

@@ -38,8 +38,8 @@ static enum rc show(const struct options *options, const char *tenant,
                                            "old_secret_until",
                                            accounts_time_json(secret->old_until_ms)),
                                  err);
-    else if (puts(text) < 0 || fflush(stdout) != 0)
-        rc = error_set(err, RC_INTERNAL, "cannot write to standard output");
+    else
+        rc = cli_wrote(puts(text) >= 0 && fflush(stdout) == 0, err);
     OPENSSL_cleanse(text, sizeof(text));
     if (rc == RC_OK && secret->has_old)
         (void)fprintf(stderr, "imago: the one before signs too, until %s\n", until);

@@ -128,22 +128,29 @@ static enum rc fail_run(struct tx *tx, struct op *op, struct error *err)
     return RC_OK;
 }
 
+/* With one receipt. */
+static enum rc submit_one(struct queue *queue, struct receipt_op *work, enum job_state *ret_state)
+{
+    enum rc outcome = RC_OK;
+    work->rcs = &outcome;
+    enum rc rc = op_submit(sqlite_queue_of(queue), &work->op);
+    work->rcs = NULL;
+    if (rc == RC_OK && outcome == RC_OK)
+        *ret_state = work->state;
+    return rc != RC_OK ? rc : outcome;
+}
+
 enum rc sqlite_queue_fail(struct queue *queue, const struct queue_receipt *receipt,
                           const char *reason, uint64_t retry_at_ms, uint64_t now_ms,
                           enum job_state *ret_state, struct error *err)
 {
-    enum rc outcome = RC_OK;
     struct receipt_op work = {.op = {.run = fail_run, .durability = ORDERED, .err = err},
                               .receipts = receipt,
                               .count = 1,
                               .until_ms = retry_at_ms,
                               .now_ms = now_ms,
-                              .reason = reason,
-                              .rcs = &outcome};
-    enum rc rc = op_submit(sqlite_queue_of(queue), &work.op);
-    if (rc == RC_OK && outcome == RC_OK)
-        *ret_state = work.state;
-    return rc != RC_OK ? rc : outcome;
+                              .reason = reason};
+    return submit_one(queue, &work, ret_state);
 }
 
 static enum rc release_run(struct tx *tx, struct op *op, struct error *err)
@@ -173,15 +180,10 @@ enum rc sqlite_queue_release(struct queue *queue, const struct queue_receipt *re
                              uint64_t at_ms, uint64_t now_ms, enum job_state *ret_state,
                              struct error *err)
 {
-    enum rc outcome = RC_OK;
     struct receipt_op work = {.op = {.run = release_run, .durability = ORDERED, .err = err},
                               .receipts = receipt,
                               .count = 1,
                               .until_ms = at_ms,
-                              .now_ms = now_ms,
-                              .rcs = &outcome};
-    enum rc rc = op_submit(sqlite_queue_of(queue), &work.op);
-    if (rc == RC_OK && outcome == RC_OK)
-        *ret_state = work.state;
-    return rc != RC_OK ? rc : outcome;
+                              .now_ms = now_ms};
+    return submit_one(queue, &work, ret_state);
 }
